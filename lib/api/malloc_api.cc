@@ -1,0 +1,139 @@
+// The malloc family's laws (malloc_api.h).
+//
+// Always holds: sizes are checked before they are added or multiplied.
+// Who may use it: through malloc_api.h.
+#include "api/malloc_api.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "heap/find.h"
+#include "heap/foreign.h"
+#include "os/os.h"
+
+namespace poolalloc {
+namespace {
+
+void* checked(void* block) {
+  if (PA_UNLIKELY(block == nullptr)) errno = ENOMEM;
+  return block;
+}
+
+// A block with alignment <= 16 of any size; nullptr without errno.
+void* alloc_any(size_t size, bool* zeroed) {
+  if (size > kPoolBlockMax) return large_alloc(size, kBlockAlignment, zeroed);
+  void* block = heap_malloc(size);
+  return block != nullptr ? block : heap_malloc_slow(size);
+}
+
+// alignment is a power of two. nullptr without errno.
+void* alloc_aligned(size_t alignment, size_t size) {
+  if (alignment <= kBlockAlignment) return alloc_any(size, nullptr);
+  // A request that is a multiple of the alignment gets a block size that is one too (size_class.h).
+  if (alignment <= kSliceSize && size <= kPoolBlockMax) {
+    size_t rounded = round_up(size != 0 ? size : 1, alignment);
+    if (rounded <= kPoolBlockMax) return alloc_any(rounded, nullptr);
+  }
+  return large_alloc(size, alignment, nullptr);
+}
+
+// Copies to a block of another size and frees the old one. A failed call keeps the old one, and is no
+// failure if that is large enough.
+void* move_block(void* p, size_t old_size, size_t new_size, size_t asked_size) {
+  void* moved = alloc_any(asked_size, nullptr);
+  if (moved == nullptr && asked_size != new_size) moved = alloc_any(new_size, nullptr);
+  if (moved == nullptr) return new_size <= old_size ? p : checked(nullptr);
+  memcpy(moved, p, old_size < new_size ? old_size : new_size);
+  api_free(p);
+  return moved;
+}
+
+// A large block that grows is likely to grow again: room for a quarter more, which costs address
+// space until it is used.
+size_t with_room_to_grow(size_t size) {
+  return size > kPoolBlockMax && size < kRequestMax / 2 ? size + size / 4 : size;
+}
+
+}  // namespace
+
+PA_NOINLINE void* malloc_slow(size_t size) {
+  return checked(size <= kPoolBlockMax ? heap_malloc_slow(size) : large_alloc(size, kBlockAlignment, nullptr));
+}
+
+void* api_calloc(size_t count, size_t size) {
+  size_t total;
+  if (PA_UNLIKELY(__builtin_mul_overflow(count, size, &total))) return checked(nullptr);
+  bool zeroed = false;
+  void* block = alloc_any(total, &zeroed);
+  if (PA_UNLIKELY(block == nullptr)) return checked(nullptr);
+  return zeroed ? block : memset(block, 0, total);
+}
+
+void* api_realloc(void* p, size_t size) {
+  if (p == nullptr) return api_malloc(size);
+  BlockPool* pool = pool_find(p);
+  LargeBlock* large = pool == nullptr ? large_find(p) : nullptr;
+  if (PA_UNLIKELY(pool == nullptr && large == nullptr)) {
+    // Its size is unknown and its bytes must stay: all that can be done is to say no.
+    foreign_pointer("realloc", p);
+    errno = EINVAL;
+    return nullptr;
+  }
+  if (PA_UNLIKELY(size == 0)) {
+    api_free(p);
+    return nullptr;
+  }
+  if (pool != nullptr) {
+    size_t block_size = class_size(pool->size_class);
+    bool fits = size <= block_size && (size >= block_size / 2 || size_class_of(size) == pool->size_class);
+    if (fits) return p;
+    return move_block(p, block_size, size, size > block_size ? with_room_to_grow(size) : size);
+  }
+  if (size > kRequestMax) return checked(nullptr);
+  size_t old_size = large->usable_size;
+  if (size > kPoolBlockMax) {
+    void* resized = large_resize(large, size);
+    if (resized != nullptr) return resized;
+  }
+  return move_block(p, old_size, size, size > old_size ? with_room_to_grow(size) : size);
+}
+
+void* api_reallocarray(void* p, size_t count, size_t size) {
+  size_t total;
+  if (PA_UNLIKELY(__builtin_mul_overflow(count, size, &total))) return checked(nullptr);
+  return api_realloc(p, total);
+}
+
+void* api_memalign(size_t alignment, size_t size) {
+  if (alignment > (SIZE_MAX >> 1) + 1) {
+    errno = EINVAL;
+    return nullptr;
+  }
+  if (!is_power_of_two(alignment)) alignment = alignment == 0 ? 1 : size_t{1} << log2_ceil(alignment);
+  return checked(alloc_aligned(alignment, size));
+}
+
+int api_posix_memalign(void** result, size_t alignment, size_t size) {
+  if (!is_power_of_two(alignment) || alignment % sizeof(void*) != 0) return EINVAL;
+  void* block = alloc_aligned(alignment, size);
+  if (block == nullptr) return ENOMEM;
+  *result = block;
+  return 0;
+}
+
+void* api_valloc(size_t size) { return api_memalign(os_page_size(), size); }
+
+void* api_pvalloc(size_t size) {
+  if (size > kRequestMax) return checked(nullptr);
+  return api_memalign(os_page_size(), size == 0 ? os_page_size() : round_up(size, os_page_size()));
+}
+
+size_t api_usable_size(const void* p) {
+  if (p == nullptr) return 0;
+  if (const BlockPool* pool = pool_find(p)) return class_size(pool->size_class);
+  if (const LargeBlock* large = large_find(p)) return large->usable_size;
+  foreign_pointer("malloc_usable_size", p);
+  return 0;
+}
+
+}  // namespace poolalloc

@@ -1,0 +1,47 @@
+// The malloc family's laws: arguments, errno, zero sizes, overflow.
+//
+// Always holds (C23 7.24.3, POSIX, malloc(3)): a failing call returns nullptr with errno ENOMEM, or
+// EINVAL for bad arguments, and leaves old data untouched; a zero size gives a distinct block that can
+// be freed; every block is 16-aligned; free and its relatives keep errno; nothing throws.
+// Thread-safe, all of them.
+// Who may use it: interpose, the pool API and tests.
+#pragma once
+
+#include "heap/fast.h"
+
+namespace poolalloc {
+
+void* malloc_slow(size_t size);
+
+// C23 7.24.3.6, 7.24.3.3.
+PA_INLINE void* api_malloc(size_t size) {
+  void* block = heap_malloc(size);
+  return PA_LIKELY(block != nullptr) ? block : malloc_slow(size);
+}
+PA_INLINE void api_free(void* p) { heap_free(p); }
+
+// C23 7.24.3.2: the product of both is checked; the block is zero.
+void* api_calloc(size_t count, size_t size);
+// C23 7.24.3.7, and as glibc: realloc(p, 0) frees p and returns nullptr, realloc(nullptr, n) is malloc.
+void* api_realloc(void* p, size_t size);
+// reallocarray(3): the product is checked.
+void* api_reallocarray(void* p, size_t count, size_t size);
+
+// memalign(3), and aligned_alloc as glibc has it: an alignment that is no power of two is rounded up
+// to one; EINVAL if there is none.
+void* api_memalign(size_t alignment, size_t size);
+// POSIX posix_memalign: returns 0, EINVAL (alignment no power of two times sizeof(void*)) or ENOMEM;
+// leaves errno alone, and *result on failure.
+int api_posix_memalign(void** result, size_t alignment, size_t size);
+// valloc(3): page-aligned; pvalloc(3): and the size rounded up to pages.
+void* api_valloc(size_t size);
+void* api_pvalloc(size_t size);
+
+// malloc_usable_size(3): bytes of the block that may all be used; 0 for nullptr and foreign pointers.
+size_t api_usable_size(const void* p);
+
+// C23 7.24.3.4 and 7.24.3.5: the sizes are hints, wrong ones are harmless.
+PA_INLINE void api_free_sized(void* p, size_t) { heap_free(p); }
+PA_INLINE void api_free_aligned_sized(void* p, size_t, size_t) { heap_free(p); }
+
+}  // namespace poolalloc

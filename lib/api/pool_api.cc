@@ -1,0 +1,54 @@
+// The public pool chain (poolalloc.h): lib/pool with buffers from malloc.
+//
+// Always holds: what poolalloc.h says; lib/pool does the work, this file adds errno.
+// Who may use it: programs, through poolalloc.h.
+#define POOLALLOC_NO_SHORT_NAMES
+#include <errno.h>
+
+#include "api/export.h"
+#include "api/malloc_api.h"
+#include "api/poolalloc.h"
+#include "pool/pool.h"
+
+namespace poolalloc {
+namespace {
+
+constexpr PoolSource kMallocSource{[](size_t size) { return api_malloc(size); },
+                                   [](void* buffer, size_t) { api_free(buffer); }};
+
+void* no_memory() {
+  errno = ENOMEM;
+  return nullptr;
+}
+
+void* alloc_or_errno(Pool& pool, size_t size, size_t alignment) {
+  void* block = pool_alloc(pool, size, alignment, kMallocSource);
+  return block != nullptr ? block : no_memory();
+}
+
+}  // namespace
+}  // namespace poolalloc
+
+using namespace poolalloc;
+
+POOLALLOC_EXPORT Pool poolalloc_pool_init(size_t capacity) { return pool_init(capacity, kMallocSource); }
+
+POOLALLOC_EXPORT void* poolalloc_pool_alloc(Pool* pool, size_t size) {
+  return alloc_or_errno(*pool, size, pool_natural_alignment(size));
+}
+
+POOLALLOC_EXPORT void* poolalloc_pool_alloc_aligned(Pool* pool, size_t size, size_t alignment) {
+  if (!is_power_of_two(alignment)) {
+    errno = EINVAL;
+    return nullptr;
+  }
+  return alloc_or_errno(*pool, size, alignment);
+}
+
+POOLALLOC_EXPORT void* poolalloc_pool_realloc(Pool* pool, void* block, size_t old_size, size_t new_size) {
+  void* moved = pool_realloc(*pool, block, old_size, new_size, kMallocSource);
+  return moved != nullptr ? moved : no_memory();
+}
+
+POOLALLOC_EXPORT void poolalloc_pool_reset(Pool* pool) { pool_reset(*pool); }
+POOLALLOC_EXPORT void poolalloc_pool_free(Pool* pool) { pool_free(*pool, kMallocSource); }

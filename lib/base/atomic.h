@@ -1,0 +1,65 @@
+// Atomic words whose operations carry their memory order in the name.
+//
+// Always holds: every operation on an Atomic is one of the names below, so that each use that
+// orders memory can be found by searching for its name; trivially constructible, so globals are
+// `constinit`.
+// Who may use it: everybody. Whoever uses an order stronger than relaxed says in a comment what it
+// publishes and to whom.
+#pragma once
+
+#include <stdint.h>
+
+namespace poolalloc {
+
+template <typename T>
+struct Atomic {
+  T value;
+
+  T load_relaxed() const { return __atomic_load_n(&value, __ATOMIC_RELAXED); }
+  T load_acquire() const { return __atomic_load_n(&value, __ATOMIC_ACQUIRE); }
+  T load_seq_cst() const { return __atomic_load_n(&value, __ATOMIC_SEQ_CST); }
+  void store_relaxed(T v) { __atomic_store_n(&value, v, __ATOMIC_RELAXED); }
+  void store_release(T v) { __atomic_store_n(&value, v, __ATOMIC_RELEASE); }
+  void store_seq_cst(T v) { __atomic_store_n(&value, v, __ATOMIC_SEQ_CST); }
+  T exchange_acquire(T v) { return __atomic_exchange_n(&value, v, __ATOMIC_ACQUIRE); }
+  T exchange_release(T v) { return __atomic_exchange_n(&value, v, __ATOMIC_RELEASE); }
+  T exchange_acq_rel(T v) { return __atomic_exchange_n(&value, v, __ATOMIC_ACQ_REL); }
+
+  bool cas_weak_relaxed(T& expected, T desired) { return cas<true, __ATOMIC_RELAXED>(expected, desired); }
+  bool cas_weak_acquire(T& expected, T desired) { return cas<true, __ATOMIC_ACQUIRE>(expected, desired); }
+  bool cas_weak_release(T& expected, T desired) { return cas<true, __ATOMIC_RELEASE>(expected, desired); }
+  bool cas_acquire(T expected, T desired) { return cas<false, __ATOMIC_ACQUIRE>(expected, desired); }
+
+  T add_relaxed(T v) { return __atomic_fetch_add(&value, v, __ATOMIC_RELAXED); }
+  T sub_relaxed(T v) { return __atomic_fetch_sub(&value, v, __ATOMIC_RELAXED); }
+  T or_relaxed(T v) { return __atomic_fetch_or(&value, v, __ATOMIC_RELAXED); }
+  T and_relaxed(T v) { return __atomic_fetch_and(&value, v, __ATOMIC_RELAXED); }
+  T or_release(T v) { return __atomic_fetch_or(&value, v, __ATOMIC_RELEASE); }
+  T or_seq_cst(T v) { return __atomic_fetch_or(&value, v, __ATOMIC_SEQ_CST); }
+  T and_seq_cst(T v) { return __atomic_fetch_and(&value, v, __ATOMIC_SEQ_CST); }
+
+ private:
+  template <bool weak, int order>
+  bool cas(T& expected, T desired) {
+    constexpr int failure = order == __ATOMIC_RELEASE ? __ATOMIC_RELAXED : order;
+    return __atomic_compare_exchange_n(&value, &expected, desired, weak, order, failure);
+  }
+};
+
+// Orders this thread's earlier writes before its later reads, as seen by every other thread that
+// does the same between its own.
+inline void fence_seq_cst() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+
+// Keeps the compiler (not the processor) from moving memory accesses across it.
+inline void compiler_barrier() { __asm__ __volatile__("" ::: "memory"); }
+
+// Tells the processor that this is a spin loop.
+inline void spin_pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ __volatile__("yield");
+#endif
+}
+
+}  // namespace poolalloc

@@ -1,0 +1,115 @@
+// Giving free memory back to the kernel: the policy, and the walk that carries it out.
+//
+// Always holds: memory is claimed like any other before it is purged, so nobody can be handed it
+// meanwhile; no lock of this layer is held over the system call but purge_lock, which the freeing
+// path only ever tries; the OS pages with an open chunk's header keep their memory.
+// Who may use it: through region.h.
+#include "chunk/region.h"
+#include "os/os.h"
+
+namespace poolalloc {
+
+constinit Lock purge_lock{{0}, LockRank::purge, {0}};
+
+namespace {
+
+// --- Policy -----------------------------------------------------------------------------------
+
+// Dirty slices that are always kept: 16 MiB.
+constexpr int64_t kBudgetFloor = int64_t{16} << (20 - kSliceShift);
+
+// How many dirty free slices may be kept while `in_use` slices are used.
+int64_t purge_budget(int64_t in_use) { return kBudgetFloor + in_use / 8; }
+
+// Where a purge that has started stops: with some distance, so that purges are few and large.
+int64_t purge_target(int64_t budget) { return budget / 2; }
+
+// After a purge that achieved nothing (locked memory), how much more must be free before the next try.
+constexpr int64_t kFutileStep = kBudgetFloor;
+constinit Atomic<int64_t> futile_below{0};
+
+// --- Mechanism --------------------------------------------------------------------------------
+
+// Purges memory whose free bits this thread has claimed; how many dirty slices became clean.
+unsigned purge_claimed(ChunkWords& words, char* start, uint64_t bits, size_t size) {
+  unsigned dirty = bit_count(words.dirty.load_relaxed() & bits);
+  if (size != 0 && !os_purge(start, size)) return 0;
+  words.dirty.and_relaxed(~bits);
+  region_table.dirty_free.sub_relaxed(dirty);
+  region_table.purged_bytes.add_relaxed(dirty * kSliceSize);
+  return dirty;
+}
+
+unsigned purge_closed_chunk(Region& region, unsigned chunk) {
+  uint64_t bit = uint64_t{1} << chunk;
+  uint64_t free = region.free_chunks.load_relaxed();
+  do {
+    if ((free & bit) == 0) return 0;
+  } while (!region.free_chunks.cas_weak_acquire(free, free & ~bit));
+  unsigned purged = purge_claimed(region.chunks[chunk], chunk_address(region, chunk), kAllSlices, kChunkSize);
+  // Release: the clean dirty word goes to the next claimer.
+  region.free_chunks.or_release(bit);
+  return purged;
+}
+
+// Free dirty slices of an open chunk, run by run.
+unsigned purge_open_chunk(Region& region, unsigned chunk) {
+  ChunkWords& words = region.chunks[chunk];
+  const size_t header = round_up(kChunkHeaderSize, os_page_size());
+  unsigned purged = 0;
+  uint64_t tried = 0;
+  for (;;) {
+    uint64_t free = words.free.load_relaxed();
+    uint64_t candidates = free & words.dirty.load_relaxed() & ~tried;
+    if (candidates == 0) return purged;
+    unsigned start = lowest_bit(candidates);
+    unsigned count = lowest_run_length(candidates);
+    uint64_t bits = run_mask(start, count);
+    tried |= bits;
+    if (!words.free.cas_weak_acquire(free, free & ~bits)) continue;
+    size_t from = start == 0 ? header : start * kSliceSize;
+    purged += purge_claimed(words, chunk_address(region, chunk) + from, bits, (start + count) * kSliceSize - from);
+    // Release: as above.
+    if ((words.free.or_release(bits) | bits) == kAllSlices) {
+      chunk_try_close(region, chunk);
+    } else {
+      chunk_rebin(region, chunk);
+    }
+  }
+}
+
+// Whole chunks first: they are cheapest to give back and to refill.
+int64_t purge_down_to(int64_t target) {
+  int64_t purged = 0;
+  auto purge_each = [&](unsigned (*purge_chunk)(Region&, unsigned)) {
+    auto enough = [&] { return region_table.dirty_free.load_relaxed() <= target; };
+    regions_find([&](Region& region) {
+      for (unsigned c = 0; c < kChunksPerRegion && !enough(); c++) {
+        if (region.chunks[c].dirty.load_relaxed() != 0) purged += purge_chunk(region, c);
+      }
+      return enough();
+    });
+  };
+  purge_each(purge_closed_chunk);
+  purge_each(purge_open_chunk);
+  return purged;
+}
+
+}  // namespace
+
+void purge_excess() {
+  int64_t budget = purge_budget(region_table.slices_in_use.load_relaxed());
+  int64_t dirty = region_table.dirty_free.load_relaxed();
+  if (PA_LIKELY(dirty <= budget) || dirty <= futile_below.load_relaxed()) return;
+  if (!lock_try_acquire(purge_lock)) return;  // somebody is at it
+  int64_t purged = purge_down_to(purge_target(budget));
+  futile_below.store_relaxed(purged == 0 ? dirty + kFutileStep : 0);
+  lock_release(purge_lock);
+}
+
+size_t purge_all() {
+  LockGuard guard(purge_lock);
+  return size_t(purge_down_to(0)) * kSliceSize;
+}
+
+}  // namespace poolalloc

@@ -1,0 +1,130 @@
+// Adding and releasing regions, bins and accounts (region.h).
+//
+// Always holds: regions_lock is held while the table changes; a region's words change by atomic
+// operations only, lock or not.
+// Who may use it: through region.h.
+#include "chunk/region.h"
+
+#include <string.h>
+
+#include "os/os.h"
+#include "pool/pool.h"
+
+namespace poolalloc {
+
+constinit ChunkBitmap owned_chunks{};
+constinit ChunkBitmap aligned_blocks{};
+constinit RegionTable region_table{};
+constinit Lock regions_lock{{0}, LockRank::regions, {0}};
+
+namespace {
+
+void* os_pool_acquire(size_t size) { return os_map(round_up(size, os_page_size()), os_page_size()); }
+void os_pool_release(void* buffer, size_t size) { os_unmap(buffer, round_up(size, os_page_size())); }
+constexpr PoolSource kOsSource{os_pool_acquire, os_pool_release};
+
+// Where Region records live. Synchronization: regions_lock.
+constinit Pool region_memory{nullptr, size_t{64} << 10, 0, nullptr, nullptr};
+
+// Chunks of the next region: a quarter of what there is, so that a small process has a small address
+// space and a large one few regions.
+unsigned region_growth(unsigned chunks) {
+  uint64_t growth = region_table.mapped_chunks.load_relaxed() / 4;
+  if (growth < chunks) growth = chunks;
+  return growth < kChunksPerRegion ? unsigned(growth) : kChunksPerRegion;
+}
+
+// An unmapped region's record, or a new one; nullptr when there is none. regions_lock held.
+Region* region_record(unsigned* index) {
+  unsigned count = region_table.count.load_relaxed();
+  for (*index = 0; *index < count; ++*index) {
+    if (region_table.regions[*index]->base == nullptr) return region_table.regions[*index];
+  }
+  if (count == kMaxRegions) return nullptr;
+  Region* region = static_cast<Region*>(pool_alloc(region_memory, sizeof(Region), kCacheLine, kOsSource));
+  if (region != nullptr) memset(static_cast<void*>(region), 0, sizeof(Region));
+  return region;
+}
+
+}  // namespace
+
+bool region_add(unsigned chunks) {
+  unsigned index;
+  Region* region = region_record(&index);
+  if (region == nullptr) return false;
+  // Halve on refusal, down to what is needed: limits on address space are met, not exceeded.
+  unsigned count = region_growth(chunks);
+  void* base = os_map(count * kChunkSize, kChunkSize);
+  while (base == nullptr && count > chunks) {
+    count = count / 2 > chunks ? count / 2 : chunks;
+    base = os_map(count * kChunkSize, kChunkSize);
+  }
+  if (base == nullptr) return false;
+  region->base = static_cast<char*>(base);
+  region->chunk_count = count;
+  bool is_new = index == region_table.count.load_relaxed();
+  if (is_new) region_table.regions[index] = region;
+  region_table.mapped_chunks.add_relaxed(count);
+  // Release: publishes the record, and for a re-used record base and chunk_count, to claimers.
+  region->free_chunks.or_release(run_mask(0, count));
+  if (is_new) region_table.count.store_release(index + 1);
+  return true;
+}
+
+bool regions_release_free() {
+  bool any = false;
+  regions_find([&](Region& region) {
+    if (region.base == nullptr) return false;
+    uint64_t all = run_mask(0, region.chunk_count);
+    // Acquire: everything the last users of these chunks did happened before they are unmapped.
+    if (!region.free_chunks.cas_acquire(all, 0)) return false;
+    unsigned dirty = 0;
+    for (unsigned c = 0; c < region.chunk_count; c++) {
+      dirty += bit_count(region.chunks[c].dirty.load_relaxed());
+    }
+    if (!os_unmap(region.base, region.chunk_count * kChunkSize)) {
+      region.free_chunks.or_release(all);
+      return false;
+    }
+    for (unsigned c = 0; c < region.chunk_count; c++) region.chunks[c].dirty.store_relaxed(0);
+    region_table.dirty_free.sub_relaxed(dirty);
+    region_table.mapped_chunks.sub_relaxed(region.chunk_count);
+    region_table.purged_bytes.add_relaxed(dirty * kSliceSize);
+    region.base = nullptr;
+    any = true;
+    return false;
+  });
+  return any;
+}
+
+void chunk_rebin(Region& region, unsigned chunk) {
+  const uint64_t bit = uint64_t{1} << chunk;
+  const Atomic<uint64_t>& free = region.chunks[chunk].free;
+  // Whoever changed the word last finds it unchanged after writing the bins and so leaves them
+  // right; the operations are sequentially consistent so that this look cannot pass the writes.
+  for (;;) {
+    uint64_t seen = free.load_seq_cst();
+    int bin = run_bin(seen);
+    for (int b = 0; b < int(kBinCount); b++) {
+      bool present = (region.bins[b].load_seq_cst() & bit) != 0;
+      if (b == bin && !present) region.bins[b].or_seq_cst(bit);
+      if (b != bin && present) region.bins[b].and_seq_cst(~bit);
+    }
+    if (free.load_seq_cst() == seen) return;
+  }
+}
+
+void account_claim(unsigned count, unsigned dirty_count) {
+  if (dirty_count != 0) region_table.dirty_free.sub_relaxed(dirty_count);
+  int64_t in_use = region_table.slices_in_use.add_relaxed(count) + count;
+  int64_t peak = region_table.slices_peak.load_relaxed();
+  while (in_use > peak && !region_table.slices_peak.cas_weak_relaxed(peak, in_use)) {
+  }
+}
+
+void account_release(unsigned count) {
+  region_table.slices_in_use.sub_relaxed(count);
+  region_table.dirty_free.add_relaxed(count);
+}
+
+}  // namespace poolalloc

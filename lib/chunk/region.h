@@ -1,0 +1,90 @@
+// Regions: up to 64 chunks of contiguous address space, and the words that say what is free.
+//
+// The equations, for chunk c of a region:
+//   bit c of free_chunks set  =>  closed: chunks[c].free == 0, no header
+//   otherwise the bits of chunks[c].free are the free slices of an open chunk, or 0 in a huge block
+//   bit s of chunks[c].dirty clear  =>  the memory of slice s reads as zeros, in an open chunk the
+//       header apart; so the bits of slices in use are set
+//   bit c of bins[b] set  <=>  run_bin(chunks[c].free) == b, once nobody is changing it
+//   dirty_free == number of slices that are free and dirty, in open and closed chunks alike
+//
+// Synchronization: all words atomic. Clearing bits of free_chunks or free (acquire) claims them;
+// setting them (release) publishes everything the last holder wrote, descriptors first of all. The
+// bins are hints: a claim is decided by the free word alone. Regions are added under regions_lock
+// and published by region_count; a Region is never freed, so a reader's pointer stays good.
+// Who may use it: chunk, and statistics for reading.
+#pragma once
+
+#include "base/atomic.h"
+#include "chunk/chunk.h"
+#include "chunk/slice_word.h"
+#include "os/lock.h"
+
+namespace poolalloc {
+
+inline constexpr unsigned kBinCount = 7;  // run_bin of a word: 0 to 6
+// Regions there can be: enough for 16 TiB of chunks.
+inline constexpr unsigned kMaxRegions = 65536;
+
+struct ChunkWords {
+  Atomic<uint64_t> free;
+  Atomic<uint64_t> dirty;
+};
+
+struct Region {
+  char* base;                    // constant; nullptr while the region is not mapped
+  unsigned chunk_count;          // constant while mapped
+  Atomic<uint64_t> free_chunks;  // closed chunks
+  Atomic<uint64_t> bins[kBinCount];
+  ChunkWords chunks[kChunksPerRegion];
+};
+
+struct RegionTable {
+  Atomic<unsigned> count;  // Synchronization: release by the adder, acquire by readers
+  Region* regions[kMaxRegions];
+
+  Atomic<int64_t> dirty_free;      // slices
+  Atomic<int64_t> slices_in_use;   // slices claimed, those of huge blocks included
+  Atomic<int64_t> slices_peak;     // most there ever were, as seen by claimers
+  Atomic<uint64_t> mapped_chunks;  // chunks in all regions
+  Atomic<uint64_t> purged_bytes;   // given back to the kernel, in all
+};
+
+extern constinit RegionTable region_table;
+extern constinit Lock regions_lock;
+extern constinit Lock purge_lock;  // held by whoever purges
+
+inline char* chunk_address(const Region& region, unsigned chunk) { return region.base + chunk * kChunkSize; }
+
+// Calls visit(region) for each mapped region, lowest first, until it returns true; whether one did.
+template <typename Visit>
+inline bool regions_find(Visit visit) {
+  // Acquire: the region behind each index below count is complete.
+  unsigned count = region_table.count.load_acquire();
+  for (unsigned i = 0; i < count; i++) {
+    if (visit(*region_table.regions[i])) return true;
+  }
+  return false;
+}
+
+// Both with regions_lock held. Maps a region with at least `chunks` chunks, all closed; false when
+// there is no memory. Unmaps regions that are wholly free, to make address space; whether any was.
+bool region_add(unsigned chunks);
+bool regions_release_free();
+
+// Puts the chunk into the bin its free word belongs to.
+void chunk_rebin(Region& region, unsigned chunk);
+// Accounts slices that become used, of which `dirty_count` were dirty; and that become free.
+void account_claim(unsigned count, unsigned dirty_count);
+void account_release(unsigned count);
+// Takes all slices of an open, wholly free chunk and closes it, if nobody is faster.
+void chunk_try_close(Region& region, unsigned chunk);
+
+// --- Giving memory back (purge.cc) ---------------------------------------------------------------
+
+// Purges down to the budget when more than that is dirty and free. Cheap when it is not.
+void purge_excess();
+// Purges everything that is free; bytes given back.
+size_t purge_all();
+
+}  // namespace poolalloc

@@ -1,0 +1,49 @@
+// The fast paths of malloc and free: leaf code without a call, an atomic instruction or a loop.
+//
+//   malloc(n)                                free(p)
+//     heap_malloc: pop                         heap_free: push, count down
+//     heap_malloc_slow                         heap_free_slow: foreign, remote, large, interior slices
+//       heap_refill:                           heap_pool_trap: the pool is empty, or must wake
+//         recycle, bump, advance, grow
+//     large_alloc
+//
+// Preconditions of pushing in heap_free: the chunk is ours, the slice is the first of a pool of this
+// thread's heap, and p is a multiple of the block size away from its start. Any other pointer, null
+// and foreign ones included, fails one of the three tests and takes the slow path.
+//
+// Always holds: a forked child, whose memory stops anywhere between two stores of these paths, finds
+// whole lists; at worst a block is lost there.
+// Who may use it: api and interpose.
+#pragma once
+
+#include "chunk/chunk.h"
+#include "heap/heap.h"
+#include "heap/large.h"
+#include "heap/remote.h"
+
+namespace poolalloc {
+
+// A recycled block for a small request, or nullptr: then heap_malloc_slow or large_alloc goes on.
+PA_INLINE void* heap_malloc(size_t size) {
+  if (PA_UNLIKELY(size > kSmallMax)) return nullptr;
+  FreeList& list = thread_heap->active[size_class_small(size)];
+  Block* block = list.head;
+  if (PA_UNLIKELY(block == nullptr)) return nullptr;
+  Block* next = list_pop(list);
+  // The next malloc of the class reads the block that is now first.
+  __builtin_prefetch(next);
+  return block;
+}
+
+PA_INLINE void heap_free(void* p) {
+  uintptr_t address = address_of(p);
+  if (PA_UNLIKELY(!chunk_bit_test(owned_chunks, address))) return heap_free_slow(p);
+  BlockPool* pool = descriptor_of(address);
+  if (PA_UNLIKELY(pool->owner != thread_heap)) return heap_free_slow(p);
+  if (PA_UNLIKELY(!is_multiple(address % kSliceSize, pool->reciprocal))) return heap_free_slow(p);
+  FreeList& list = *pool->list;
+  list_push(list, static_cast<Block*>(p));
+  if (PA_UNLIKELY(--list.count == 0)) heap_pool_trap(pool);
+}
+
+}  // namespace poolalloc

@@ -1,0 +1,60 @@
+// free for everything that the fast path does not do, and the search for what a pointer is.
+//
+// Always holds: no memory is read through a pointer before it is known to be ours.
+// Who may use it: through heap.h, find.h and foreign.h.
+#include "heap/find.h"
+#include "heap/foreign.h"
+#include "heap/heap.h"
+#include "heap/large.h"
+#include "heap/remote.h"
+#include "os/message.h"
+
+namespace poolalloc {
+
+constinit Atomic<ForeignPolicy> foreign_policy{ForeignPolicy::warn};
+
+namespace {
+constinit Atomic<uint64_t> foreign_seen{0};
+}
+
+BlockPool* pool_find(const void* p) {
+  if (!chunk_bit_test(owned_chunks, address_of(p))) return nullptr;
+  BlockPool* pool = descriptor_of(p);
+  if (pool->state == SliceState::interior) pool -= pool->back;
+  if (pool->owner == nullptr) return nullptr;
+  size_t offset = address_of(p) - address_of(slice_address(pool));
+  bool is_block = is_multiple(offset, pool->reciprocal) && offset >= slice_header_size(pool) &&
+                  offset / class_size(pool->size_class) < pool->capacity;
+  return is_block ? pool : nullptr;
+}
+
+PA_NOINLINE void heap_free_slow(void* p) {
+  if (p == nullptr) return;
+  BlockPool* pool = pool_find(p);
+  if (pool != nullptr) {
+    Block* block = static_cast<Block*>(p);
+    if (pool->owner != thread_heap) return remote_free(pool, block);
+    FreeList& list = *pool->list;
+    list_push(list, block);
+    if (--list.count == 0) heap_pool_trap(pool);
+    return;
+  }
+  LargeBlock* large = large_find(p);
+  if (large != nullptr) return large_free(large);
+  foreign_pointer("free", p);
+}
+
+PA_COLD void foreign_pointer(const char* function, const void* p) {
+  bool first = foreign_seen.add_relaxed(1) == 0;
+  ForeignPolicy policy = foreign_policy.load_relaxed();
+  if (policy == ForeignPolicy::abort || (policy == ForeignPolicy::warn && first)) {
+    Message message;
+    message.text(function).text("(): invalid pointer ").address(p);
+    message.text(": not the start of a block of this allocator").send();
+  }
+  if (policy == ForeignPolicy::abort) os_abort();
+}
+
+uint64_t foreign_count() { return foreign_seen.load_relaxed(); }
+
+}  // namespace poolalloc

@@ -1,0 +1,117 @@
+// The thread heap: one chain of pools per size class, owned by one thread.
+//
+// The equations, for each size class c:
+//   active[c] is the list in force of chains[c].active, if there is one; else it is {nullptr, 0}
+//   chains[c].first .. last are the pools in state partial, in the order in which they woke; each has
+//       a block on its list or one to bump, and at least one live block
+//   parked pools are on no chain; they come back by being freed into
+//   every live block of the heap's pools is held by a user, or is in some heap's batches, or in this
+//       heap's mailbox
+//
+// Synchronization: a heap in state `owned` is used by its thread alone, without a lock on the fast
+// paths; the slow paths (chains, pool states, mailbox collection) also hold `lock`, so that whoever
+// holds it finds chains at rest: fork, and the heap's drainer when it is an orphan. A heap in state
+// `orphan` or `shared` is used by whoever holds its lock. Other threads touch only the mailbox.
+// Who may use it: heap and api.
+#pragma once
+
+#include "chunk/chunk.h"
+#include "heap/size_class.h"
+#include "os/lock.h"
+
+namespace poolalloc {
+
+struct PoolChain {
+  BlockPool* active;
+  BlockPool* first;
+  BlockPool* last;
+};
+
+// Blocks of one pool of another heap that this thread has freed and not sent yet; see remote.h.
+struct RemoteBatch {
+  BlockPool* pool;  // nullptr: unused
+  Block* head;
+  Block* last;     // the block freed first, which carries the message
+  uint16_t count;  // blocks between head and last, both included
+  uint16_t limit;  // sent when count reaches it
+  uint16_t seen;   // count when the batch was last visited
+};
+
+inline constexpr unsigned kBatchCount = 64;
+
+enum class HeapState : uint32_t {
+  empty,   // a sentinel: no pools, never will have; what a thread without a heap starts with
+  owned,   // a thread uses it
+  orphan,  // its thread has ended; waits to be adopted
+  shared,  // serves the threads that may not have one of their own any more
+};
+
+struct alignas(kCacheLine) Heap {
+  FreeList active[kClassCount];  // Synchronization: owner only
+
+  PoolChain chains[kClassCount];     // Synchronization: lock
+  RemoteBatch batches[kBatchCount];  // Synchronization: owner only
+  unsigned batch_cursor;             // Synchronization: owner only
+  unsigned exit_round;               // Synchronization: owner only
+  unsigned inherited;                // forks whose child inherited it. Synchronization: set in the child
+
+  // Messages from other threads, newest first; see remote.h. Synchronization: atomic.
+  alignas(kCacheLine) Atomic<Block*> mailbox;
+
+  alignas(kCacheLine) Lock lock;
+  Atomic<HeapState> state;  // Synchronization: written under lock
+  Heap* next;               // in the list of all heaps. Synchronization: constant once published
+  Heap* next_orphan;        // Synchronization: heaps_lock
+};
+
+// The calling thread's heap; one of the two sentinels below while it has none. Its free lists are
+// all exhausted, so the first malloc falls into the slow path by itself.
+extern __thread Heap* thread_heap;
+extern constinit Heap heap_none;   // before the thread's first use
+extern constinit Heap heap_ended;  // after the thread's last TLS destructors
+
+inline bool heap_is_sentinel(const Heap* heap) { return heap == &heap_none || heap == &heap_ended; }
+
+// --- Slow paths -----------------------------------------------------------------------------------
+
+// malloc without its fast path: up to kPoolBlockMax bytes, any heap. nullptr when there is no memory.
+void* heap_malloc_slow(size_t size);
+// free without its fast path: any pointer at all.
+void heap_free_slow(void* p);
+// The count of a pool of this thread's heap has reached zero: it is empty, or must wake.
+void heap_pool_trap(BlockPool* pool);
+
+// --- For the rest of the heap layer; the heap's lock is held -----------------------------------------
+
+// Makes active[size_class] non-empty by recycle, bump, advance or grow; false: no memory.
+bool heap_refill(Heap& heap, unsigned size_class);
+// A pool's count has become zero or less; releases or wakes it. The pool may be gone afterwards.
+void heap_pool_settle(Heap& heap, BlockPool* pool);
+// Takes the active pools out of use; empty ones are released.
+void heap_retire_active(Heap& heap);
+// Releases active pools without a live block.
+void heap_release_empty(Heap& heap);
+
+// Every equation above and every pool's own; for the owner or the lock holder of an idle heap.
+bool heap_is_valid(const Heap& heap);
+
+// --- Threads (thread.cc) -----------------------------------------------------------------------------
+
+// Gives the calling thread a heap: an orphan or a new one. nullptr when its destructors are over or
+// there is no memory. Sets thread_heap.
+Heap* heap_attach();
+// The heap for threads that may not have one; always in state shared.
+extern constinit Heap shared_heap;
+
+// Every heap that ever was, newest first, the shared one last.
+Heap* heap_list();
+// Most heaps that belonged to a thread at one time, and how many do now.
+unsigned heap_thread_peak();
+unsigned heap_thread_count();
+
+// The three steps of fork() around the kernel's part; see fork.cc.
+void heap_fork_prepare();
+void heap_fork_parent();
+void heap_fork_child();
+
+}  // namespace poolalloc

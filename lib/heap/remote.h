@@ -1,0 +1,46 @@
+// Remote frees: how blocks get back to the heap they came from.
+//
+// A thread links the blocks it frees for another heap into batches, one batch per pool, in a small
+// table. A batch that is full, or makes room for another pool's, or has not grown for a while, is
+// sent: the batch's last block becomes the message
+//
+//   word 0   bits 63..16  the message below it in the mailbox (a Block*, nullptr at the bottom)
+//            bits 15..0   number of blocks in the batch
+//   word 1   the batch's first block; from there `next` leads to the last block
+//
+// and is pushed on the owner's mailbox by one compare-and-swap, however long the batch is. The owner
+// takes the whole mailbox by one exchange and splices each batch into its pool without walking it.
+//
+// Always holds: a block is in at most one batch or mailbox, and counts as live in its pool until the
+// owner has collected it, so its pool cannot be released before.
+// Synchronization: sending is release: it publishes the freeing thread's last use of the blocks, and
+// the links between them, to the collector, whose exchange is acquire.
+// Who may use it: heap.
+#pragma once
+
+#include "heap/heap.h"
+
+namespace poolalloc {
+
+struct RemoteMessage {
+  uint64_t below_and_count;
+  Block* head;
+};
+static_assert(sizeof(RemoteMessage) <= kBlockAlignment, "fits into the smallest block");
+static_assert(kAddressBits <= 48, "an address and a count share a word");
+
+// Frees a block of another heap's pool. Never fails; may attach a heap to the calling thread.
+void remote_free(BlockPool* pool, Block* block);
+
+// Sends every batch of the calling thread's heap (its owner, or its inheritor after a fork).
+void remote_flush(Heap& heap);
+// Sends one batch if it has not grown since it was last looked at: called now and then, it leaves
+// none behind for ever.
+void remote_age(Heap& heap);
+
+// Takes in the mailbox. heap.lock held, by the owner unless the heap is an orphan or shared.
+void heap_collect(Heap& heap);
+// Collects for a heap that has no thread to do it.
+void heap_drain_orphan(Heap& heap);
+
+}  // namespace poolalloc

@@ -1,0 +1,62 @@
+// Size classes: which block size serves a request.
+//
+// Always holds: classes ascend; sizes are multiples of 16 up to 128 and eight per doubling above, so
+// at most 12.5 % of a block is lost; a request that is a multiple of a power of two (up to a slice)
+// gets a block whose size is one too, which is what aligned allocation rests on.
+// Who may use it: heap and above. Pure functions and constant tables.
+#pragma once
+
+#include "base/bits.h"
+#include "base/constants.h"
+#include "pool/block_pool.h"
+
+namespace poolalloc {
+
+inline constexpr unsigned kLinearClasses = 8;  // 16, 32, ... 128
+inline constexpr unsigned kLinearShift = 7;    // log2 of the largest of them
+inline constexpr unsigned kClassCount = kLinearClasses + 8 * (log2_floor(kPoolBlockMax) - kLinearShift);
+
+// The class of a request of 1 <= size <= kPoolBlockMax bytes; 0 is served like 1.
+constexpr unsigned size_class_compute(size_t size) {
+  if (size <= 128) return size <= 16 ? 0 : unsigned((size + 15) / 16 - 1);
+  unsigned doubling = log2_floor(size - 1);                      // 2^doubling <= size - 1
+  unsigned eighth = unsigned((size - 1) >> (doubling - 3)) & 7;  // which eighth of it
+  return kLinearClasses + (doubling - kLinearShift) * 8 + eighth;
+}
+
+constexpr size_t class_size_compute(unsigned size_class) {
+  if (size_class < kLinearClasses) return (size_class + 1) * 16;
+  unsigned above = size_class - kLinearClasses;
+  return size_t(9 + above % 8) << (above / 8 + kLinearShift - 3);
+}
+
+struct SizeClassTables {
+  uint8_t small[kSmallMax / 16 + 1];  // by (size + 15) / 16
+  uint32_t size[kClassCount];         // bytes
+};
+
+constexpr SizeClassTables size_class_tables_compute() {
+  SizeClassTables tables{};
+  for (unsigned i = 0; i <= kSmallMax / 16; i++) tables.small[i] = uint8_t(size_class_compute(i * 16));
+  for (unsigned c = 0; c < kClassCount; c++) tables.size[c] = uint32_t(class_size_compute(c));
+  return tables;
+}
+
+inline constexpr SizeClassTables kSizeClasses = size_class_tables_compute();
+
+PA_INLINE unsigned size_class_small(size_t size) { return kSizeClasses.small[(size + 15) / 16]; }
+inline unsigned size_class_of(size_t size) {
+  return size <= kSmallMax ? size_class_small(size) : size_class_compute(size);
+}
+inline size_t class_size(unsigned size_class) { return kSizeClasses.size[size_class]; }
+
+// Slices of a pool of this class.
+inline unsigned class_slices(unsigned size_class) {
+  return class_size(size_class) <= kNarrowBlockMax ? 1 : kWidePoolSlices;
+}
+
+static_assert(class_size_compute(kClassCount - 1) == kPoolBlockMax);
+static_assert(size_class_compute(kPoolBlockMax) == kClassCount - 1);
+static_assert(kClassCount <= 255);
+
+}  // namespace poolalloc

@@ -1,0 +1,51 @@
+// The contended half of Lock (lock.h), and the check of the lock order.
+#include "os/lock.h"
+
+#include "os/message.h"
+
+namespace poolalloc {
+
+constinit Atomic<uintptr_t> forking_thread{0};
+
+namespace {
+
+// Longer than any holder needs unless it makes a system call or has lost its processor.
+constexpr int kSpins = 100;
+
+// Ranks held by this thread, one bit each; only written in checking builds.
+__thread uint32_t held_ranks;
+
+}  // namespace
+
+void lock_check_order(LockRank rank, bool acquire) {
+  uint32_t bit = uint32_t{1} << unsigned(rank);
+  if (acquire) {
+    PA_ASSERT(held_ranks < bit);
+    held_ranks |= bit;
+  } else {
+    PA_ASSERT((held_ranks & bit) != 0);
+    held_ranks &= ~bit;
+  }
+}
+
+void lock_acquire_slow(Lock& lock) {
+  if (lock.holder.load_relaxed() == os_thread_id()) {
+    // Only a signal handler can get here: it interrupted this thread while it held the lock.
+    Message message;
+    message.text("malloc or free called from a signal handler that interrupted malloc; this cannot work").send();
+    os_abort();
+  }
+  for (int i = 0; i < kSpins; i++) {
+    spin_pause();
+    if (lock_try_acquire(lock)) return;
+  }
+  // Acquire as in lock_try_acquire. The word stays 2 for this holder: a needless wake-up at its
+  // release is cheaper than a lost one.
+  while (lock.word.exchange_acquire(2) != 0) os_wait(lock.word, 2);
+  lock.holder.store_relaxed(os_thread_id());
+  if (kCheckLevel > 0) lock_check_order(lock.rank, true);
+}
+
+void lock_release_slow(Lock& lock) { os_wake_one(lock.word); }
+
+}  // namespace poolalloc

@@ -1,0 +1,56 @@
+// The operating system, as the rest of the library sees it.
+//
+// Always holds: these are the only system calls of the library; they are issued directly, so they
+// leave errno alone and cannot be captured by another interposer. A function that fails says so by
+// its return value and has changed nothing. All are thread-safe and async-signal-safe.
+// Who may use it: the chunk layer and above; `pool` and `base` do not.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/atomic.h"
+
+namespace poolalloc {
+
+// Size of the kernel's pages, bytes, read at run time: one binary serves 4, 16 and 64 KiB kernels.
+size_t os_page_size();
+
+// Takes `size` bytes of readable, writable, zeroed memory whose start is a multiple of `alignment`
+// (a power of two, at least the OS page; `size` a multiple of the OS page). Not resident until
+// touched. nullptr when the kernel refuses: out of address space, memory or mappings.
+void* os_map(size_t size, size_t alignment);
+
+// Gives [p, p+size) back, address range included. False when the kernel refuses (too many
+// mappings); the memory is then still mapped.
+bool os_unmap(void* p, size_t size);
+
+// Gives the memory of [p, p+size) back and keeps the range; it reads as zeros afterwards. False
+// when the kernel refuses (locked memory): contents are then unchanged.
+bool os_purge(void* p, size_t size);
+
+// Moves or resizes the mapping [p, p+old_size) to new_size bytes at a multiple of `alignment`
+// without copying. nullptr when it cannot be done: the old mapping is then as it was.
+void* os_remap(void* p, size_t old_size, size_t new_size, size_t alignment);
+
+// Identifies the calling thread among the living ones; never 0.
+uintptr_t os_thread_id();
+// Identifies the process; changes in the child of a fork.
+int os_process_id();
+
+// Largest resident size the process has had, bytes; 0 when unknown.
+size_t os_peak_resident();
+
+// Sleeps while `word` holds `value`; may wake without reason. Wakes one sleeper.
+void os_wait(Atomic<uint32_t>& word, uint32_t value);
+void os_wake_one(Atomic<uint32_t>& word);
+
+// Remembers whether stderr was open when the program started: later, its number may belong to a
+// file of the program's own, and nothing is written then.
+void os_note_stderr();
+// Writes one whole message to stderr. Lost silently when stderr is not ours to write to.
+void os_write(const char* text, size_t length);
+
+[[noreturn]] void os_abort();
+
+}  // namespace poolalloc

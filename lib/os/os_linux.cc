@@ -1,0 +1,171 @@
+// The operating system's contract (os.h) on Linux.
+//
+// Always holds: system calls are issued directly; a negative result is classified here and nowhere
+// else. Optional calls that a sandbox may refuse are never needed for correctness.
+// Who may use it: through os.h only.
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+#include "base/check.h"
+#include "base/constants.h"
+#include "os/message.h"
+#include "os/os.h"
+
+namespace poolalloc {
+namespace {
+
+// A system call's result: -4095..-1 is a negated errno value, everything else success.
+inline bool failed(long result) { return result < 0 && result >= -4095; }
+
+inline long system_call(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0) {
+#if defined(__x86_64__)
+  long result;
+  register long r10 __asm__("r10") = d;
+  register long r8 __asm__("r8") = e;
+  register long r9 __asm__("r9") = f;
+  __asm__ __volatile__("syscall"
+                       : "=a"(result)
+                       : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                       : "rcx", "r11", "memory");
+  return result;
+#elif defined(__aarch64__)
+  register long x8 __asm__("x8") = number;
+  register long x0 __asm__("x0") = a;
+  register long x1 __asm__("x1") = b;
+  register long x2 __asm__("x2") = c;
+  register long x3 __asm__("x3") = d;
+  register long x4 __asm__("x4") = e;
+  register long x5 __asm__("x5") = f;
+  __asm__ __volatile__("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
+  return x0;
+#else
+#error "libpoolalloc knows the system call conventions of x86-64 and aarch64"
+#endif
+}
+
+inline long as_long(const volatile void* p) { return long(address_of(p)); }
+
+// Where the next mapping would extend the last one, so that the kernel can merge them.
+constinit Atomic<uintptr_t> next_hint{0};
+
+void* map_at(uintptr_t hint, size_t size) {
+  long result = system_call(SYS_mmap, long(hint), long(size), PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return failed(result) ? nullptr : pointer_to(uintptr_t(result));
+}
+
+bool unmap(uintptr_t start, uintptr_t end) {
+  return start == end || !failed(system_call(SYS_munmap, long(start), long(end - start)));
+}
+
+constinit Atomic<bool> stderr_is_ours{true};
+
+}  // namespace
+
+size_t os_page_size() {
+  static constinit Atomic<size_t> cached{0};
+  size_t size = cached.load_relaxed();
+  if (PA_UNLIKELY(size == 0)) {
+    size = getauxval(AT_PAGESZ);
+    if (!is_power_of_two(size)) size = 4096;
+    PA_VERIFY(size <= kSliceSize);
+    cached.store_relaxed(size);
+  }
+  return size;
+}
+
+void* os_map(size_t size, size_t alignment) {
+  PA_ASSERT(is_power_of_two(alignment) && size % os_page_size() == 0);
+  if (size == 0 || size > kRequestMax - alignment) return nullptr;
+  uintptr_t hint = next_hint.load_relaxed();
+  hint = hint > size ? round_down(hint - size, alignment) : 0;
+  void* p = map_at(hint, size);
+  if (p == nullptr) return nullptr;
+  if (address_of(p) % alignment != 0) {
+    unmap(address_of(p), address_of(p) + size);
+    // Take enough to contain an aligned piece, and give the ends back.
+    void* wide = map_at(0, size + alignment - os_page_size());
+    if (wide == nullptr) return nullptr;
+    uintptr_t start = round_up(address_of(wide), alignment);
+    unmap(address_of(wide), start);
+    unmap(start + size, address_of(wide) + size + alignment - os_page_size());
+    p = pointer_to(start);
+  }
+  next_hint.store_relaxed(address_of(p));
+  return p;
+}
+
+bool os_unmap(void* p, size_t size) { return unmap(address_of(p), address_of(p) + size); }
+
+bool os_purge(void* p, size_t size) { return !failed(system_call(SYS_madvise, as_long(p), long(size), MADV_DONTNEED)); }
+
+void* os_remap(void* p, size_t old_size, size_t new_size, size_t alignment) {
+  // In place first; it needs no new range.
+  if (!failed(system_call(SYS_mremap, as_long(p), long(old_size), long(new_size), 0))) return p;
+  void* target = os_map(new_size, alignment);
+  if (target == nullptr) return nullptr;
+  long result = system_call(SYS_mremap, as_long(p), long(old_size), long(new_size), MREMAP_MAYMOVE | MREMAP_FIXED,
+                            as_long(target));
+  if (failed(result)) {
+    os_unmap(target, new_size);
+    return nullptr;
+  }
+  return target;
+}
+
+uintptr_t os_thread_id() {
+#if defined(__x86_64__)
+  uintptr_t self;
+  __asm__("mov %%fs:0, %0" : "=r"(self));
+  return self;
+#else
+  return address_of(__builtin_thread_pointer());
+#endif
+}
+
+int os_process_id() { return int(system_call(SYS_getpid)); }
+
+size_t os_peak_resident() {
+  struct rusage usage;
+  if (failed(system_call(SYS_getrusage, RUSAGE_SELF, as_long(&usage)))) return 0;
+  return size_t(usage.ru_maxrss) * 1024;
+}
+
+void os_wait(Atomic<uint32_t>& word, uint32_t value) {
+  long result = system_call(SYS_futex, as_long(&word.value), FUTEX_WAIT_PRIVATE, long(value), 0);
+  // Under a filter that refuses futex the caller spins; let others run meanwhile.
+  if (failed(result)) system_call(SYS_sched_yield);
+}
+
+void os_wake_one(Atomic<uint32_t>& word) { system_call(SYS_futex, as_long(&word.value), FUTEX_WAKE_PRIVATE, 1); }
+
+void os_note_stderr() { stderr_is_ours.store_relaxed(!failed(system_call(SYS_fcntl, STDERR_FILENO, F_GETFD))); }
+
+void os_write(const char* text, size_t length) {
+  if (!stderr_is_ours.load_relaxed()) return;
+  while (length != 0) {
+    long written = system_call(SYS_write, STDERR_FILENO, as_long(text), long(length));
+    if (written <= 0) return;
+    text += written;
+    length -= size_t(written);
+  }
+}
+
+void os_abort() { abort(); }
+
+void check_failed(const char* condition, const char* file, int line) {
+  Message message;
+  message.text("internal check failed: ").text(condition).text(" at ").text(file).text(":").number(uint64_t(line));
+  message.send();
+  os_abort();
+}
+
+}  // namespace poolalloc

@@ -1,0 +1,145 @@
+// The pool of equal blocks: malloc's pool. Handed out front to back like every pool, and because its
+// blocks are equal-sized, a freed block can be recycled.
+//
+// The equations, for a pool with blocks of block_size bytes that starts at `base`:
+//   block i stands at base + i * block_size, for first <= i < capacity
+//       (first > 0 only where a chunk header takes the front of the buffer)
+//   first <= size <= capacity             blocks [first, size) have been handed out at least once
+//   list == &parked_list, or, while state == active, the list in the owner's heap
+//   list->head                            freed blocks that wait to be recycled
+//   list->count                           active, partial: live blocks (held by users or on their
+//                                         way back from other threads); parked: how many more frees
+//                                         wake the pool
+//   live + length(list) == size - first   (a pool inherited by fork may count one live block more)
+//   parked implies size == capacity       and the list was empty when it was parked
+//   reciprocal == ceil(2^64 / block_size)
+//
+// Synchronization: everything belongs to the owning heap; other threads read owner, state, back,
+// size_class and reciprocal of a pool in which they hold a block, which do not change while a block
+// is live.
+// Who may use it: chunk (which stores it as a slice's descriptor) and heap.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/atomic.h"
+#include "base/bits.h"
+#include "base/check.h"
+#include "base/constants.h"
+
+namespace poolalloc {
+
+struct Heap;
+
+// A freed block: its first word links it to the next.
+struct Block {
+  Block* next;
+};
+
+// The list in force of a pool: what malloc pops and free pushes.
+struct FreeList {
+  Block* head;
+  int64_t count;
+};
+
+// Takes the first block off a list that has one; returns what is first now. Counts first: a forked
+// child may find one live block too many, never one too few.
+PA_INLINE Block* list_pop(FreeList& list) {
+  Block* next = list.head->next;
+  list.count++;
+  compiler_barrier();
+  list.head = next;
+  return next;
+}
+
+// Puts a block on a list. The count is the caller's next step: it may find that the pool is empty.
+PA_INLINE void list_push(FreeList& list, Block* block) {
+  block->next = list.head;
+  compiler_barrier();  // a forked child may stop between any two of these; the list is always whole
+  list.head = block;
+  compiler_barrier();
+}
+
+// What a slice is used for, in its descriptor.
+enum class SliceState : uint8_t {
+  free,      // nobody's
+  active,    // first slice of the pool its heap allocates this size class from
+  partial,   // first slice of a pool on its heap's chain: has blocks to give
+  parked,    // first slice of a pool off the chain: every block was live when it was parked
+  interior,  // another slice of a pool: the first one is `back` slices before
+  large,     // first slice of a run that is one block
+  huge,      // slice in a chunk header at which a block of whole chunks starts
+  mapped,    // the same for a block that has a mapping of its own
+};
+
+// One slice's descriptor, one cache line. For large blocks see LargeBlock in chunk/chunk.h.
+struct alignas(kCacheLine) BlockPool {
+  Heap* owner;           // nullptr unless this is the first slice of a pool
+  FreeList* list;        // the list in force
+  FreeList parked_list;  // the list while the pool is not active
+  BlockPool* next;       // neighbours on the heap's chain
+  BlockPool* prev;
+  uint64_t reciprocal;  // of the block size, to test whether an offset is a block's start
+  uint16_t capacity;    // index one past the last block
+  uint16_t size;        // index of the first block never handed out
+  uint8_t size_class;
+  SliceState state;
+  uint8_t slice_count;  // slices of the run, also of large blocks
+  uint8_t back;         // interior: slices to the first one
+};
+
+static_assert(sizeof(BlockPool) == kCacheLine, "a descriptor is one cache line");
+static_assert(kSliceSize / kBlockAlignment <= UINT16_MAX, "block indexes fit");
+
+constexpr uint64_t reciprocal_of(uint64_t divisor) { return UINT64_MAX / divisor + 1; }
+
+// Whether `offset` is a multiple of the divisor with this reciprocal: the fraction offset/divisor,
+// scaled to 2^64, has no part below one. Exact for offsets and divisors below 2^32.
+constexpr bool is_multiple(uint64_t offset, uint64_t reciprocal) { return offset * reciprocal < reciprocal; }
+
+// Makes an empty pool of the bytes [base + first_offset, base + span). Its state is `partial`.
+inline void block_pool_init(BlockPool& pool, Heap* owner, unsigned size_class, size_t block_size, size_t first_offset,
+                            size_t span) {
+  pool.owner = owner;
+  pool.list = &pool.parked_list;
+  pool.parked_list = FreeList{nullptr, 0};
+  pool.next = pool.prev = nullptr;
+  pool.reciprocal = reciprocal_of(block_size);
+  pool.capacity = uint16_t(span / block_size);
+  pool.size = uint16_t(divide_up(first_offset, block_size));
+  pool.size_class = uint8_t(size_class);
+  pool.state = SliceState::partial;
+}
+
+// Bump: puts the next blocks, up to `bytes` but at least one, on the empty list, in address order.
+// Precondition: size < capacity.
+inline void block_pool_bump(BlockPool& pool, void* base, size_t block_size, size_t bytes) {
+  PA_ASSERT(pool.size < pool.capacity && pool.list->head == nullptr);
+  size_t count = bytes > block_size ? bytes / block_size : 1;
+  if (count > size_t(pool.capacity - pool.size)) count = size_t(pool.capacity - pool.size);
+  char* first = byte_offset(base, pool.size * block_size);
+  char* last = first + (count - 1) * block_size;
+  for (char* each = first; each != last; each += block_size) {
+    reinterpret_cast<Block*>(each)->next = reinterpret_cast<Block*>(each + block_size);
+  }
+  reinterpret_cast<Block*>(last)->next = nullptr;
+  pool.list->head = reinterpret_cast<Block*>(first);
+  pool.size = uint16_t(pool.size + count);
+}
+
+// How many frees wake a parked pool of `block_count` blocks: waking for each would activate it
+// again and again for one block.
+inline int64_t block_pool_wake_count(unsigned block_count) { return block_count >= 16 ? block_count / 8 : 1; }
+
+// Live blocks of a pool whose first block has index `first`.
+inline int64_t block_pool_live(const BlockPool& pool, unsigned first) {
+  if (pool.state != SliceState::parked) return pool.list->count;
+  unsigned blocks = pool.capacity - first;
+  return int64_t(blocks) - (block_pool_wake_count(blocks) - pool.list->count);
+}
+
+// The equations above, in their order. `excess` is how many live blocks too many may be counted.
+bool block_pool_is_valid(const BlockPool& pool, const void* base, size_t block_size, unsigned first, unsigned excess);
+
+}  // namespace poolalloc
