@@ -26,6 +26,7 @@ namespace {
 __attribute__((constructor)) void start(int, char**, char** environment) {
   os_note_stderr();
   options_read(environment);
+  if (options.stats) os_keep_stderr();
   // Fails only without memory; then a fork of a multithreaded program is unsafe, as it is by itself.
   pthread_atfork(heap_fork_prepare, heap_fork_parent, heap_fork_child);
   if (options.verbose) {

@@ -48,6 +48,8 @@ void os_wake_one(Atomic<uint32_t>& word);
 // Remembers whether stderr was open when the program started: later, its number may belong to a
 // file of the program's own, and nothing is written then.
 void os_note_stderr();
+// Keeps a stderr of our own, for messages after the program has closed its (many do so at exit).
+void os_keep_stderr();
 // Writes one whole message to stderr. Lost silently when stderr is not ours to write to.
 void os_write(const char* text, size_t length);
 

@@ -10,6 +10,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -67,6 +68,26 @@ bool unmap(uintptr_t start, uintptr_t end) {
 }
 
 constinit Atomic<bool> stderr_is_ours{true};
+
+// A duplicate of stderr, with what identifies the file it stands for; descriptor 0: none.
+struct KeptStderr {
+  int descriptor;
+  dev_t device;
+  ino_t inode;
+};
+constinit KeptStderr kept_stderr{};
+
+bool stat_descriptor(int descriptor, struct stat* status) {
+  return !failed(system_call(SYS_fstat, descriptor, as_long(status)));
+}
+
+// The duplicate, unless the program has closed it and its number means another file by now.
+int message_descriptor() {
+  struct stat now;
+  bool is_kept = kept_stderr.descriptor != 0 && stat_descriptor(kept_stderr.descriptor, &now) &&
+                 now.st_dev == kept_stderr.device && now.st_ino == kept_stderr.inode;
+  return is_kept ? kept_stderr.descriptor : STDERR_FILENO;
+}
 
 }  // namespace
 
@@ -149,10 +170,20 @@ void os_wake_one(Atomic<uint32_t>& word) { system_call(SYS_futex, as_long(&word.
 
 void os_note_stderr() { stderr_is_ours.store_relaxed(!failed(system_call(SYS_fcntl, STDERR_FILENO, F_GETFD))); }
 
+void os_keep_stderr() {
+  // Out of the way of the numbers that programs use themselves.
+  constexpr int kLeast = 100;
+  struct stat status;
+  long descriptor = system_call(SYS_fcntl, STDERR_FILENO, F_DUPFD_CLOEXEC, kLeast);
+  if (failed(descriptor) || !stat_descriptor(int(descriptor), &status)) return;
+  kept_stderr = KeptStderr{int(descriptor), status.st_dev, status.st_ino};
+}
+
 void os_write(const char* text, size_t length) {
   if (!stderr_is_ours.load_relaxed()) return;
+  int descriptor = message_descriptor();
   while (length != 0) {
-    long written = system_call(SYS_write, STDERR_FILENO, as_long(text), long(length));
+    long written = system_call(SYS_write, descriptor, as_long(text), long(length));
     if (written <= 0) return;
     text += written;
     length -= size_t(written);

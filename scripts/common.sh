@@ -1,0 +1,73 @@
+# What the commands in this folder share: where things are, installing packages, building.
+# Always holds: sourced, not run; messages go to stderr; nothing is installed that is there already.
+# shellcheck shell=bash
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+library=$root/build/release/libpoolalloc.so
+
+say() { printf 'poolalloc: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+# install_packages PACKAGE...: installs Debian packages that are missing, through sudo where needed.
+install_packages() {
+  local missing=() package
+  for package in "$@"; do
+    [ "$(dpkg-query -W -f '${Status}' "$package" 2>/dev/null)" = 'install ok installed' ] || missing+=("$package")
+  done
+  [ ${#missing[@]} -eq 0 ] && return
+  command -v apt-get >/dev/null || die "please install: ${missing[*]} (no apt-get here to do it)"
+  local as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || die "please install: ${missing[*]} (not root, and no sudo)"
+    as_root=(sudo)
+  fi
+  say "installing ${missing[*]}"
+  local log
+  log=$(mktemp)
+  if ! { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}" ||
+         { "${as_root[@]}" apt-get update &&
+           "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"; }
+       } >"$log" 2>&1 </dev/null; then
+    tail -n 20 "$log" >&2
+    die "could not install ${missing[*]} (log: $log)"
+  fi
+  rm -f "$log"
+}
+
+# What a build needs; commands that are there already, from wherever, are used.
+install_build_tools() {
+  local packages=()
+  command -v c++ >/dev/null && command -v cc >/dev/null || packages+=(g++ gcc libc6-dev)
+  command -v ninja >/dev/null || packages+=(ninja-build)
+  command -v meson >/dev/null || packages+=(meson)
+  command -v ld >/dev/null || packages+=(binutils)
+  [ ${#packages[@]} -eq 0 ] || install_packages "${packages[@]}"
+}
+
+# build DIRECTORY MESON_OPTION...: sets up and builds; quiet unless it fails.
+build() {
+  local directory=$1 log
+  shift
+  log=$directory.log
+  mkdir -p "$(dirname "$directory")" || die "cannot write to $(dirname "$directory")"
+  (
+    flock 9
+    if [ ! -e "$directory/build.ninja" ]; then
+      meson setup "$directory" "$root" "$@" || { rm -rf "$directory"; exit 1; }
+    fi
+    ninja -C "$directory"
+  ) 9>"$directory.lock" >"$log" 2>&1 </dev/null || { tail -n 30 "$log" >&2; die "the build failed (log: $log)"; }
+}
+
+# Builds the library if it is not there or older than a source.
+build_library() {
+  local stamp=$root/build/release.built
+  if [ -e "$library" ] && [ -e "$stamp" ] &&
+     [ -z "$(find "$root/lib" "$root/interpose" "$root/meson.build" -newer "$stamp" -print -quit)" ]; then
+    return
+  fi
+  install_build_tools
+  say "building the library"
+  build "$root/build/release"
+  touch "$stamp"
+}
