@@ -22,15 +22,11 @@ uint64_t eligible_starts(uint64_t free, unsigned count, uint64_t aligned) {
   return count == 1 ? starts : starts & ~kSliceZero;
 }
 
-// Marks claimed slices as dirty, which they soon will be; how many were dirty already.
-unsigned mark_dirty(ChunkWords& words, uint64_t bits) { return bit_count(words.dirty.or_relaxed(bits) & bits); }
-
 SliceRun run_claimed(Region& region, unsigned chunk, unsigned start, unsigned count) {
-  unsigned dirty = mark_dirty(region.chunks[chunk], run_mask(start, count));
-  account_claim(count, dirty);
+  bool clean = account_claim(region.chunks[chunk], run_mask(start, count));
   BlockPool* first = &reinterpret_cast<Chunk*>(chunk_address(region, chunk))->slices[start];
   PA_ASSERT(first->state == SliceState::free && first->owner == nullptr);
-  return {first, dirty == 0};
+  return {first, clean};
 }
 
 SliceRun claim_in_chunk(Region& region, unsigned chunk, unsigned count, uint64_t aligned) {
@@ -146,7 +142,7 @@ bool slices_extend(BlockPool* first, unsigned count, unsigned new_count) {
     if ((free & bits) != bits) return false;
   } while (!words.free.cas_weak_acquire(free, free & ~bits));
   chunk_rebin(*info.region, info.index);
-  account_claim(new_count - count, mark_dirty(words, bits));
+  account_claim(words, bits);
   return true;
 }
 
@@ -177,7 +173,7 @@ void chunk_try_close(Region& region, unsigned chunk) {
   ChunkWords& words = region.chunks[chunk];
   if (!words.free.cas_acquire(kAllSlices, 0)) return chunk_rebin(region, chunk);
   // The header was not counted while the chunk was open.
-  if (mark_dirty(words, kSliceZero) == 0) region_table.dirty_free.add_relaxed(1);
+  if ((words.dirty.or_relaxed(kSliceZero) & kSliceZero) == 0) region_table.dirty_free.add_relaxed(1);
   chunk_rebin(region, chunk);
   chunk_bit_clear(owned_chunks, chunk_address(region, chunk));
   region.free_chunks.or_release(uint64_t{1} << chunk);
@@ -197,11 +193,9 @@ Chunk* chunks_acquire(unsigned count, bool* zeroed) {
   unsigned first;
   Region* region = claim_or_map_chunks(count, &first);
   if (region == nullptr) return nullptr;
-  unsigned dirty = 0;
   bool header_zeroed = region->chunks[first].dirty.load_relaxed() == 0;
-  for (unsigned i = 0; i < count; i++) dirty += mark_dirty(region->chunks[first + i], kAllSlices);
-  account_claim(count * kSlicesPerChunk, dirty);
-  *zeroed = dirty == 0;
+  *zeroed = true;
+  for (unsigned i = 0; i < count; i++) *zeroed &= account_claim(region->chunks[first + i], kAllSlices);
   Chunk* chunk = reinterpret_cast<Chunk*>(chunk_address(*region, first));
   chunk_header_init(chunk, region, first, header_zeroed);
   return chunk;

@@ -1,4 +1,4 @@
-// Giving free memory back to the kernel: the policy, and the walk that carries it out.
+// Giving free memory back to the kernel: the walk that carries out what retention.h decides.
 //
 // Always holds: memory is claimed like any other before it is purged, so nobody can be handed it
 // meanwhile; no lock of this layer is held over the system call but purge_lock, which the freeing
@@ -13,22 +13,9 @@ constinit Lock purge_lock{{0}, LockRank::purge, {0}};
 
 namespace {
 
-// --- Policy -----------------------------------------------------------------------------------
-
-// Dirty slices that are always kept: 16 MiB.
-constexpr int64_t kBudgetFloor = int64_t{16} << (20 - kSliceShift);
-
-// How many dirty free slices may be kept while `in_use` slices are used.
-int64_t purge_budget(int64_t in_use) { return kBudgetFloor + in_use / 8; }
-
-// Where a purge that has started stops: with some distance, so that purges are few and large.
-int64_t purge_target(int64_t budget) { return budget / 2; }
-
 // After a purge that achieved nothing (locked memory), how much more must be free before the next try.
-constexpr int64_t kFutileStep = kBudgetFloor;
+constexpr int64_t kFutileStep = kRetentionFloor;
 constinit Atomic<int64_t> futile_below{0};
-
-// --- Mechanism --------------------------------------------------------------------------------
 
 // Purges memory whose free bits this thread has claimed; how many dirty slices became clean.
 unsigned purge_claimed(ChunkWords& words, char* start, uint64_t bits, size_t size) {
@@ -78,17 +65,19 @@ unsigned purge_open_chunk(Region& region, unsigned chunk) {
   }
 }
 
-// Whole chunks first: they are cheapest to give back and to refill.
+// Whole chunks first: they are cheapest to give back and to refill. From the top down, because claims
+// go from the bottom up.
 int64_t purge_down_to(int64_t target) {
   int64_t purged = 0;
   auto purge_each = [&](unsigned (*purge_chunk)(Region&, unsigned)) {
-    auto enough = [&] { return region_table.dirty_free.load_relaxed() <= target; };
-    regions_find([&](Region& region) {
-      for (unsigned c = 0; c < kChunksPerRegion && !enough(); c++) {
+    // Acquire: as in regions_find.
+    for (unsigned i = region_table.count.load_acquire(); i-- > 0;) {
+      Region& region = *region_table.regions[i];
+      for (unsigned c = kChunksPerRegion; c-- > 0;) {
+        if (region_table.dirty_free.load_relaxed() <= target) return;
         if (region.chunks[c].dirty.load_relaxed() != 0) purged += purge_chunk(region, c);
       }
-      return enough();
-    });
+    }
   };
   purge_each(purge_closed_chunk);
   purge_each(purge_open_chunk);
@@ -98,11 +87,11 @@ int64_t purge_down_to(int64_t target) {
 }  // namespace
 
 void purge_excess() {
-  int64_t budget = purge_budget(region_table.slices_in_use.load_relaxed());
+  int64_t budget = retention_budget(region_table.retention, region_table.slices_in_use.load_relaxed());
   int64_t dirty = region_table.dirty_free.load_relaxed();
   if (PA_LIKELY(dirty <= budget) || dirty <= futile_below.load_relaxed()) return;
   if (!lock_try_acquire(purge_lock)) return;  // somebody is at it
-  int64_t purged = purge_down_to(purge_target(budget));
+  int64_t purged = purge_down_to(retention_target(budget));
   futile_below.store_relaxed(purged == 0 ? dirty + kFutileStep : 0);
   lock_release(purge_lock);
 }

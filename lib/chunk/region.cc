@@ -79,15 +79,21 @@ bool regions_release_free() {
     // Acquire: everything the last users of these chunks did happened before they are unmapped.
     if (!region.free_chunks.cas_acquire(all, 0)) return false;
     unsigned dirty = 0;
+    unsigned used = 0;
     for (unsigned c = 0; c < region.chunk_count; c++) {
       dirty += bit_count(region.chunks[c].dirty.load_relaxed());
+      used += bit_count(region.chunks[c].used.load_relaxed());
     }
     if (!os_unmap(region.base, region.chunk_count * kChunkSize)) {
       region.free_chunks.or_release(all);
       return false;
     }
-    for (unsigned c = 0; c < region.chunk_count; c++) region.chunks[c].dirty.store_relaxed(0);
+    for (unsigned c = 0; c < region.chunk_count; c++) {
+      region.chunks[c].dirty.store_relaxed(0);
+      region.chunks[c].used.store_relaxed(0);
+    }
     region_table.dirty_free.sub_relaxed(dirty);
+    region_table.used_free.sub_relaxed(used);
     region_table.mapped_chunks.sub_relaxed(region.chunk_count);
     region_table.purged_bytes.add_relaxed(dirty * kSliceSize);
     region.base = nullptr;
@@ -114,17 +120,37 @@ void chunk_rebin(Region& region, unsigned chunk) {
   }
 }
 
-void account_claim(unsigned count, unsigned dirty_count) {
-  if (dirty_count != 0) region_table.dirty_free.sub_relaxed(dirty_count);
-  int64_t in_use = region_table.slices_in_use.add_relaxed(count) + count;
+namespace {
+
+// `level` is used_free after the change.
+void note_change(int64_t in_use, int64_t level) {
   int64_t peak = region_table.slices_peak.load_relaxed();
   while (in_use > peak && !region_table.slices_peak.cas_weak_relaxed(peak, in_use)) {
   }
+  retention_note(region_table.retention, level, os_clock_ms());
+}
+
+}  // namespace
+
+bool account_claim(ChunkWords& words, uint64_t bits) {
+  unsigned count = bit_count(bits);
+  unsigned dirty = bit_count(words.dirty.or_relaxed(bits) & bits);
+  unsigned used = bit_count(words.used.or_relaxed(bits) & bits);
+  if (dirty != 0) region_table.dirty_free.sub_relaxed(dirty);
+  int64_t in_use = region_table.slices_in_use.add_relaxed(count) + count;
+  note_change(in_use, region_table.used_free.sub_relaxed(used) - used);
+  return dirty == 0;
 }
 
 void account_release(unsigned count) {
-  region_table.slices_in_use.sub_relaxed(count);
+  int64_t in_use = region_table.slices_in_use.sub_relaxed(count) - count;
   region_table.dirty_free.add_relaxed(count);
+  note_change(in_use, region_table.used_free.add_relaxed(count) + count);
+}
+
+void account_outside(int64_t count) {
+  int64_t in_use = region_table.slices_in_use.add_relaxed(count) + count;
+  note_change(in_use, region_table.used_free.load_relaxed());
 }
 
 }  // namespace poolalloc

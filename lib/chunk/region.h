@@ -5,8 +5,10 @@
 //   otherwise the bits of chunks[c].free are the free slices of an open chunk, or 0 in a huge block
 //   bit s of chunks[c].dirty clear  =>  the memory of slice s reads as zeros, in an open chunk the
 //       header apart; so the bits of slices in use are set
+//   bit s of chunks[c].used set  <=>  slice s has been claimed since its region was mapped
 //   bit c of bins[b] set  <=>  run_bin(chunks[c].free) == b, once nobody is changing it
 //   dirty_free == number of slices that are free and dirty, in open and closed chunks alike
+//   used_free == number of slices that are free and used
 //
 // Synchronization: all words atomic. Clearing bits of free_chunks or free (acquire) claims them;
 // setting them (release) publishes everything the last holder wrote, descriptors first of all. The
@@ -17,6 +19,7 @@
 
 #include "base/atomic.h"
 #include "chunk/chunk.h"
+#include "chunk/retention.h"
 #include "chunk/slice_word.h"
 #include "os/lock.h"
 
@@ -29,6 +32,7 @@ inline constexpr unsigned kMaxRegions = 65536;
 struct ChunkWords {
   Atomic<uint64_t> free;
   Atomic<uint64_t> dirty;
+  Atomic<uint64_t> used;
 };
 
 struct Region {
@@ -44,10 +48,12 @@ struct RegionTable {
   Region* regions[kMaxRegions];
 
   Atomic<int64_t> dirty_free;      // slices
+  Atomic<int64_t> used_free;       // slices
   Atomic<int64_t> slices_in_use;   // slices claimed, those of huge blocks included
   Atomic<int64_t> slices_peak;     // most there ever were, as seen by claimers
   Atomic<uint64_t> mapped_chunks;  // chunks in all regions
   Atomic<uint64_t> purged_bytes;   // given back to the kernel, in all
+  Retention retention;
 };
 
 extern constinit RegionTable region_table;
@@ -74,9 +80,12 @@ bool regions_release_free();
 
 // Puts the chunk into the bin its free word belongs to.
 void chunk_rebin(Region& region, unsigned chunk);
-// Accounts slices that become used, of which `dirty_count` were dirty; and that become free.
-void account_claim(unsigned count, unsigned dirty_count);
+// Marks claimed slices dirty and used, and accounts them; whether all were clean.
+bool account_claim(ChunkWords& words, uint64_t bits);
+// Accounts slices that become free.
 void account_release(unsigned count);
+// Accounts memory in use outside of regions, in slices; may be negative.
+void account_outside(int64_t count);
 // Takes all slices of an open, wholly free chunk and closes it, if nobody is faster.
 void chunk_try_close(Region& region, unsigned chunk);
 

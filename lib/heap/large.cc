@@ -55,8 +55,7 @@ void mapped_account(size_t old_span, size_t new_span) {
   mapped_bytes.add_relaxed(new_span - old_span);
   if (old_span == 0) mapped_count.add_relaxed(1);
   if (new_span == 0) mapped_count.sub_relaxed(1);
-  if (new_span > old_span) account_claim(slices_for(new_span - old_span), 0);
-  if (new_span < old_span) region_table.slices_in_use.sub_relaxed(slices_for(old_span - new_span));
+  account_outside(int64_t(slices_for(new_span)) - int64_t(slices_for(old_span)));
 }
 
 // The slice descriptor for a mapped block; one aligned to a chunk has it in the chunk before.

@@ -33,6 +33,9 @@ bool os_purge(void* p, size_t size);
 // without copying. nullptr when it cannot be done: the old mapping is then as it was.
 void* os_remap(void* p, size_t old_size, size_t new_size, size_t alignment);
 
+// Milliseconds of a clock that never goes back; advances in steps of a few.
+uint64_t os_clock_ms();
+
 // Identifies the calling thread among the living ones; never 0.
 uintptr_t os_thread_id();
 // Identifies the process; changes in the child of a fork.

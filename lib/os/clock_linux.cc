@@ -1,0 +1,64 @@
+// The clock of os.h, read from the page of code (vDSO) that the kernel maps into every process.
+//
+// Always holds: no libc function is called for the time, because other preloaded libraries replace
+// those and may allocate; no system call is made where the kernel offers the page, because a sandbox
+// may refuse it.
+// Who may use it: through os.h only.
+#include <elf.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <time.h>
+
+#include "base/bits.h"
+#include "os/os.h"
+#include "os/system_call.h"
+
+namespace poolalloc {
+namespace {
+
+using ClockFunction = int (*)(clockid_t, struct timespec*);
+
+#if defined(__x86_64__)
+constexpr char kClockName[] = "__vdso_clock_gettime";
+#else
+constexpr char kClockName[] = "__kernel_clock_gettime";
+#endif
+
+int clock_by_system_call(clockid_t clock, struct timespec* now) {
+  return int(system_call(SYS_clock_gettime, clock, long(address_of(now))));
+}
+
+// The page is a small ELF image; its section headers lead to the dynamic symbols.
+ClockFunction find_clock() {
+  uintptr_t image = getauxval(AT_SYSINFO_EHDR);
+  if (image == 0) return clock_by_system_call;
+  const auto* header = pointer_to<const Elf64_Ehdr>(image);
+  const auto* sections = pointer_to<const Elf64_Shdr>(image + header->e_shoff);
+  for (unsigned s = 0; s < header->e_shnum; s++) {
+    if (sections[s].sh_type != SHT_DYNSYM) continue;
+    const auto* symbols = pointer_to<const Elf64_Sym>(image + sections[s].sh_offset);
+    const char* names = pointer_to<const char>(image + sections[sections[s].sh_link].sh_offset);
+    for (size_t i = 0; i < sections[s].sh_size / sizeof(Elf64_Sym); i++) {
+      if (strcmp(names + symbols[i].st_name, kClockName) != 0) continue;
+      return reinterpret_cast<ClockFunction>(image + symbols[i].st_value);
+    }
+  }
+  return clock_by_system_call;
+}
+
+constinit Atomic<ClockFunction> clock_function{nullptr};
+
+}  // namespace
+
+uint64_t os_clock_ms() {
+  ClockFunction function = clock_function.load_relaxed();
+  if (function == nullptr) {
+    function = find_clock();
+    clock_function.store_relaxed(function);
+  }
+  struct timespec now {};
+  function(CLOCK_MONOTONIC_COARSE, &now);
+  return uint64_t(now.tv_sec) * 1000 + uint64_t(now.tv_nsec) / 1000000;
+}
+
+}  // namespace poolalloc

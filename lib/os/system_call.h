@@ -1,0 +1,40 @@
+// How a system call is made without libc.
+//
+// Always holds: errno is left alone; a result from -4095 to -1 is a negated errno value.
+// Who may use it: the files of the os layer only.
+#pragma once
+
+#include <sys/syscall.h>
+
+namespace poolalloc {
+
+// A system call's result: -4095..-1 is a negated errno value, everything else success.
+inline bool failed(long result) { return result < 0 && result >= -4095; }
+
+inline long system_call(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0) {
+#if defined(__x86_64__)
+  long result;
+  register long r10 __asm__("r10") = d;
+  register long r8 __asm__("r8") = e;
+  register long r9 __asm__("r9") = f;
+  __asm__ __volatile__("syscall"
+                       : "=a"(result)
+                       : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                       : "rcx", "r11", "memory");
+  return result;
+#elif defined(__aarch64__)
+  register long x8 __asm__("x8") = number;
+  register long x0 __asm__("x0") = a;
+  register long x1 __asm__("x1") = b;
+  register long x2 __asm__("x2") = c;
+  register long x3 __asm__("x3") = d;
+  register long x4 __asm__("x4") = e;
+  register long x5 __asm__("x5") = f;
+  __asm__ __volatile__("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
+  return x0;
+#else
+#error "libpoolalloc knows the system call conventions of x86-64 and aarch64"
+#endif
+}
+
+}  // namespace poolalloc
