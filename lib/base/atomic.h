@@ -15,15 +15,13 @@ template <typename T>
 struct Atomic {
   T value;
 
-  T load_relaxed() const { return __atomic_load_n(&value, __ATOMIC_RELAXED); }
-  T load_acquire() const { return __atomic_load_n(&value, __ATOMIC_ACQUIRE); }
-  T load_seq_cst() const { return __atomic_load_n(&value, __ATOMIC_SEQ_CST); }
-  void store_relaxed(T v) { __atomic_store_n(&value, v, __ATOMIC_RELAXED); }
-  void store_release(T v) { __atomic_store_n(&value, v, __ATOMIC_RELEASE); }
-  void store_seq_cst(T v) { __atomic_store_n(&value, v, __ATOMIC_SEQ_CST); }
-  T exchange_acquire(T v) { return __atomic_exchange_n(&value, v, __ATOMIC_ACQUIRE); }
-  T exchange_release(T v) { return __atomic_exchange_n(&value, v, __ATOMIC_RELEASE); }
-  T exchange_acq_rel(T v) { return __atomic_exchange_n(&value, v, __ATOMIC_ACQ_REL); }
+  T load_relaxed() const { return load<__ATOMIC_RELAXED>(); }
+  T load_acquire() const { return load<__ATOMIC_ACQUIRE>(); }
+  T load_seq_cst() const { return load<__ATOMIC_SEQ_CST>(); }
+  void store_relaxed(T v) { __atomic_store(&value, &v, __ATOMIC_RELAXED); }
+  void store_release(T v) { __atomic_store(&value, &v, __ATOMIC_RELEASE); }
+  T exchange_acquire(T v) { return exchange<__ATOMIC_ACQUIRE>(v); }
+  T exchange_release(T v) { return exchange<__ATOMIC_RELEASE>(v); }
 
   bool cas_weak_relaxed(T& expected, T desired) { return cas<true, __ATOMIC_RELAXED>(expected, desired); }
   bool cas_weak_acquire(T& expected, T desired) { return cas<true, __ATOMIC_ACQUIRE>(expected, desired); }
@@ -39,10 +37,22 @@ struct Atomic {
   T and_seq_cst(T v) { return __atomic_fetch_and(&value, v, __ATOMIC_SEQ_CST); }
 
  private:
+  template <int order>
+  T load() const {
+    T result;
+    __atomic_load(&value, &result, order);
+    return result;
+  }
+  template <int order>
+  T exchange(T v) {
+    T result;
+    __atomic_exchange(&value, &v, &result, order);
+    return result;
+  }
   template <bool weak, int order>
   bool cas(T& expected, T desired) {
     constexpr int failure = order == __ATOMIC_RELEASE ? __ATOMIC_RELAXED : order;
-    return __atomic_compare_exchange_n(&value, &expected, desired, weak, order, failure);
+    return __atomic_compare_exchange(&value, &expected, &desired, weak, order, failure);
   }
 };
 
