@@ -11,6 +11,7 @@
 #include "api/stats.h"
 #include "chunk/region.h"
 #include "heap/heap.h"
+#include "heap/usage.h"
 #include "os/message.h"
 
 #define PA_STRING_OF(x) #x
@@ -26,7 +27,10 @@ namespace {
 __attribute__((constructor)) void start(int, char**, char** environment) {
   os_note_stderr();
   options_read(environment);
-  if (options.stats) os_keep_stderr();
+  if (options.stats) {
+    os_keep_stderr();
+    usage_tracked.store_relaxed(true);
+  }
   // Fails only without memory; then a fork of a multithreaded program is unsafe, as it is by itself.
   pthread_atfork(heap_fork_prepare, heap_fork_parent, heap_fork_child);
   if (options.verbose) {

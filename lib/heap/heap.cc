@@ -6,6 +6,7 @@
 #include "heap/heap.h"
 
 #include "heap/remote.h"
+#include "heap/usage.h"
 
 namespace poolalloc {
 
@@ -211,6 +212,7 @@ PA_NOINLINE void* heap_malloc_slow(size_t size) {
         PA_CHECK(heap_is_valid(*heap));
       }
       remote_age(*heap);
+      usage_note();
     }
     return list_take(list);
   }

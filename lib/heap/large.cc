@@ -6,6 +6,7 @@
 #include "heap/large.h"
 
 #include "chunk/region.h"
+#include "heap/usage.h"
 #include "os/os.h"
 
 namespace poolalloc {
@@ -139,13 +140,8 @@ void* mapped_resize(LargeBlock* large, size_t new_size) {
 
 }  // namespace
 
-void* large_alloc(size_t size, size_t alignment, bool* zeroed) {
-  bool ignored;
-  if (zeroed == nullptr) zeroed = &ignored;
-  *zeroed = false;
-  if (alignment > kRequestMax / 4 || size > kRequestMax - alignment - 2 * kChunkSize) return nullptr;
-  if (size == 0) size = 1;
-
+// The three kinds in turn. The sum of size and alignment does not overflow.
+static void* alloc_by_size(size_t size, size_t alignment, bool* zeroed) {
   unsigned alignment_slices = alignment > kSliceSize ? unsigned(alignment / kSliceSize) : 1;
   if (alignment < kChunkSize && slices_for(size) + alignment_slices <= kSlicesPerChunk) {
     return slices_alloc(size, alignment_slices, zeroed);
@@ -157,6 +153,14 @@ void* large_alloc(size_t size, size_t alignment, bool* zeroed) {
   }
   *zeroed = true;
   return mapped_alloc(size, alignment);
+}
+
+void* large_alloc(size_t size, size_t alignment, bool* zeroed) {
+  if (alignment > kRequestMax / 4 || size > kRequestMax - alignment - 2 * kChunkSize) return nullptr;
+  bool ignored;
+  void* block = alloc_by_size(size != 0 ? size : 1, alignment, zeroed != nullptr ? zeroed : &ignored);
+  usage_note();
+  return block;
 }
 
 LargeBlock* large_find(const void* p) {

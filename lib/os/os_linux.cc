@@ -7,9 +7,9 @@
 #include <linux/futex.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -126,9 +126,21 @@ uintptr_t os_thread_id() {
 int os_process_id() { return int(system_call(SYS_getpid)); }
 
 size_t os_peak_resident() {
-  struct rusage usage;
-  if (failed(system_call(SYS_getrusage, RUSAGE_SELF, as_long(&usage)))) return 0;
-  return size_t(usage.ru_maxrss) * 1024;
+  // Not getrusage: that figure starts at the peak of the program that called exec.
+  constexpr char kField[] = "VmHWM:";
+  char text[4096];
+  long file = system_call(SYS_openat, AT_FDCWD, as_long("/proc/self/status"), O_RDONLY | O_CLOEXEC);
+  if (failed(file)) return 0;
+  long length = system_call(SYS_read, file, as_long(text), sizeof text - 1);
+  system_call(SYS_close, file);
+  text[failed(length) ? 0 : length] = 0;
+  const char* field = strstr(text, kField);
+  if (field == nullptr) return 0;
+  size_t kibibytes = 0;
+  for (field += sizeof kField - 1; *field != 0 && *field != '\n'; field++) {
+    if (*field >= '0' && *field <= '9') kibibytes = kibibytes * 10 + size_t(*field - '0');
+  }
+  return kibibytes * 1024;
 }
 
 void os_wait(Atomic<uint32_t>& word, uint32_t value) {
