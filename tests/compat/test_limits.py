@@ -1,0 +1,64 @@
+"""Little address space, locked memory, forbidden system calls (COMPAT 52-58).
+
+What always holds: a request is met or refused with ENOMEM; no signal, no endless loop, no lost bytes.
+"""
+import resource
+
+import pytest
+
+MIB = 1 << 20
+STRICT = {"POOLALLOC_FOREIGN": "abort"}
+NOBODY = 65534
+
+
+@pytest.mark.parametrize("command", [["bash", "-c", "for i in 1 2 3; do x=$(echo $i); done"],
+                                     ["/usr/bin/python3", "-c", "pass"], ["ls", "/"]], ids=lambda c: c[0])
+@pytest.mark.parametrize("limit", [500, 200, 64, 32, 16])
+def test_small_address_space(run, command, limit):
+    # COMPAT 52: runs, or says that there is no memory; and runs wherever glibc's malloc does with 64 MB to spare
+    limits = {resource.RLIMIT_AS: limit * 1000 * 1000}
+    result = run(command, limits=limits, timeout=20)
+    assert result.rc >= 0, result
+    if result.rc != 0:
+        assert any(word in result.err.lower() for word in ("memory", "alloc", "map")), result
+    if limit >= 128 and run(command, preload=False, limits={resource.RLIMIT_AS: (limit - 64) * 1000 * 1000}).rc == 0:
+        assert result.rc == 0, result
+
+
+def test_exhaustion_and_recovery(laws):
+    # COMPAT 54
+    laws("exhaust.cc", limits={resource.RLIMIT_AS: 1024 * MIB}, env=STRICT, timeout=60)
+
+
+@pytest.mark.parametrize("limit", [64 * 1024, 1 * MIB, 4 * MIB, 8 * MIB])
+def test_little_locked_memory(run, build, linked, limit):
+    # COMPAT 57: as a user without the privilege to lock more
+    program = build("locked.c", *linked)
+    run([program, "may-fail"], preload=False, limits={resource.RLIMIT_MEMLOCK: limit}, user=NOBODY, env=STRICT).ok()
+
+
+def test_much_locked_memory(run, build):
+    # COMPAT 57: as one who may lock everything
+    program = build("locked.c")
+    if "mlockall" in run([program, "must-fit"], preload=False).out:
+        pytest.skip("no privilege to lock memory here")
+    run([program, "must-fit"], env=STRICT).ok()
+
+
+@pytest.mark.parametrize("error", [1, 38], ids=["EPERM", "ENOSYS"])
+@pytest.mark.parametrize("call", ["prctl", "madvise", "mbind", "getrandom", "mremap", "membarrier", "rseq", "getcpu",
+                                  "get_mempolicy", "sched_getaffinity", "clock_gettime"])
+def test_refused_system_call(run, build, lib, call, error):
+    # COMPAT 58
+    launcher, program, realloc = build("with_filter.c"), build("churn.c"), build("realloc_matrix.c")
+    env = {**STRICT, "COMPAT_LIB": str(lib)}
+    result = run([launcher, error, call, program, 4, 3000], preload=False, env=env).ok()
+    assert result.out == "4 threads made 12000 blocks\n"
+    if call == "mremap":
+        run([launcher, error, call, realloc, "classes"], preload=False, env=env).ok()
+
+
+@pytest.mark.parametrize("define", ["-DWARM_UP", "-DNO_WARM_UP"])
+def test_strict_filter(laws, define):
+    # COMPAT 58: after start-up only mmap, munmap, mprotect, madvise, mremap and futex
+    laws("strict_filter.c", flags=(define,), env=STRICT)

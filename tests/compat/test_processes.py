@@ -1,0 +1,83 @@
+"""fork, exec, signals and privileges (COMPAT 23-31).
+
+What always holds: after a fork both sides have a whole heap, whatever other threads were doing; nothing hangs.
+"""
+import shutil
+import subprocess
+
+import pytest
+
+STRICT = {"POOLALLOC_FOREIGN": "abort"}
+
+
+@pytest.mark.parametrize("forks", [60, pytest.param(1000, marks=pytest.mark.slow)])
+def test_fork_under_load(laws, forks):
+    # COMPAT 23: all children exit 0 within a minute
+    laws("fork_storm.c", forks, env=STRICT, timeout=60)
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+@pytest.mark.parametrize("define", ["-DPLAIN", "-DWITH_LOCK"])
+def test_fork_handlers_that_allocate(run, build, shared, where, define):
+    # COMPAT 24
+    library = shared("atfork_lib.c", define)
+    run([build("atfork.c"), 60], **{where: [library]}, env=STRICT, timeout=12).ok()
+
+
+@pytest.mark.parametrize("define", ["-DPLAIN", "-DWITH_LOCK"])
+def test_fork_handlers_of_a_linked_library(run, build, shared, linked, define):
+    # COMPAT 24: constructed before and after the allocator by link order
+    library = shared("atfork_lib.c", define)
+    own = [f"-Wl,-rpath,{library.parent}", f"-L{library.parent}", f"-l:{library.name}"]
+    for flags in ([*own, *linked], [*linked, *own]):
+        run([build("atfork.c", "-Wl,--no-as-needed", *flags), 40], preload=False, env=STRICT, timeout=12).ok()
+
+
+@pytest.mark.parametrize("threads", [0, 4])
+def test_fork_in_a_signal_handler(laws, threads):
+    # COMPAT 25
+    laws("fork_in_handler.c", 300, threads, env=STRICT, timeout=30)
+
+
+def test_spawning_under_load(laws):
+    # COMPAT 26
+    laws("spawn.c", 6, env=STRICT, timeout=60)
+
+
+def test_deep_forks(laws):
+    # COMPAT 27
+    laws("fork_deep.c", 10, env=STRICT, timeout=60)
+
+
+def test_malloc_in_a_signal_handler_does_not_hang(run, build):
+    # COMPAT 29: only that it ends; a crash would be the program's own fault
+    result = run([build("malloc_in_handler.c"), 2], timeout=20)
+    assert result.rc == 0 or result.rc < 0, result
+
+
+def test_user_namespace(run, build):
+    # COMPAT 30
+    program = build("unshare.c")
+    if run([program], preload=False).rc == 77:
+        pytest.skip("this system forbids user namespaces")
+    run([program]).ok()
+
+
+@pytest.mark.parametrize("how", ["setuid", "capability"])
+def test_secure_execution_ignores_options(run, build, linked, workdir, how):
+    # COMPAT 31
+    program = workdir / f"secure-{how}"
+    shutil.copy(build("secure_exec.c", *linked), program)
+    env = {"POOLALLOC_FOREIGN": "abort", "POOLALLOC_VERBOSE": "1"}
+    if how == "setuid":
+        program.chmod(0o4755)
+    elif subprocess.run(["setcap", "cap_net_raw+ep", program]).returncode != 0:
+        pytest.skip("no file capabilities here")
+    else:
+        program.chmod(0o755)
+    result = run([program], preload=False, env=env, user=65534)
+    if "AT_SECURE" in result.out:
+        pytest.skip("the folder does not allow privileged programs")
+    assert result.rc == 0 and result.out == "lived on\n", result
+    lines = result.err.splitlines()
+    assert len(lines) <= 1 and all("invalid pointer" in line for line in lines), result

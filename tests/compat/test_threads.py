@@ -1,0 +1,59 @@
+"""Threads that begin, end, are stopped, or have little stack (COMPAT 32-40).
+
+What always holds: memory does not depend on how many threads there have been; blocks outlive their maker.
+"""
+import pytest
+
+STRICT = {"POOLALLOC_FOREIGN": "abort"}
+
+
+@pytest.mark.parametrize("count", [10000, pytest.param(100000, marks=pytest.mark.slow)])
+def test_many_threads(run, build, count):
+    # COMPAT 32: memory flat, time within twice glibc's
+    program = build("many_threads.c")
+    seconds = {preload: min(float(run([program, count], preload=preload, env=STRICT, timeout=120).ok().out)
+                            for _ in range(1 if count > 10000 else 2)) for preload in (True, False)}
+    assert seconds[True] < 2 * seconds[False] + 0.2, seconds
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_destructors_at_the_end_of_threads(run, build, shared, where):
+    # COMPAT 33: keys older and younger than the allocator's, thread_local objects, 10 000 threads
+    run([build("thread_end.cc"), 10000], **{where: [shared("key_lib.c")]}, env=STRICT, timeout=60).ok()
+
+
+def test_threads_that_only_free(laws):
+    # COMPAT 35
+    laws("only_free.c", 5000, env=STRICT, timeout=60)
+
+
+def test_owner_ends_while_others_free(laws):
+    # COMPAT 37
+    laws("owner_ends.c", 60, env=STRICT, timeout=60)
+
+
+@pytest.mark.parametrize("how", ["cancel", "exit", "affinity", "fifo"])
+def test_interrupted_threads(run, build, how):
+    # COMPAT 38
+    result = run([build("interrupted.c"), how], env=STRICT, timeout=20)
+    if result.rc == 77:
+        pytest.skip("no real-time priority here")
+    result.ok()
+
+
+def test_smallest_stack(run, build):
+    # COMPAT 39
+    result = run([build("small_stack.c")])
+    assert result.rc == 0 and result.out == "", result
+    assert len(result.err.splitlines()) == 1 and "invalid pointer" in result.err, result
+
+
+def test_smallest_stack_first_call(run, build):
+    # COMPAT 39: reporting goes through the same stack when everything is to be reported
+    result = run([build("small_stack.c")], env={"POOLALLOC_VERBOSE": "1"})
+    assert result.rc == 0 and result.out == "", result
+
+
+def test_fibres_that_change_threads(laws):
+    # COMPAT 40
+    laws("fibres.c", env=STRICT)
