@@ -15,7 +15,7 @@ namespace poolalloc {
 
 int api_malloc_trim(size_t) {
   Heap* heap = thread_heap;
-  if (!heap_is_sentinel(heap)) {
+  if (heap_is_usable(heap)) {
     remote_flush(*heap);
     LockGuard guard(heap->lock);
     heap_collect(*heap);

@@ -3,6 +3,7 @@
 // Always holds: nothing here is needed for malloc to work: allocation before, during and after these
 // functions is served all the same. Memory is not torn down at exit.
 // Who may use it: the dynamic linker.
+#include <dlfcn.h>
 #include <pthread.h>
 
 #include "api/export.h"
@@ -20,11 +21,34 @@
   PA_STRING(POOLALLOC_VERSION_MAJOR) \
   "." PA_STRING(POOLALLOC_VERSION_MINOR) "." PA_STRING(POOLALLOC_VERSION_PATCH)
 
+// Where this library begins and ends in memory: the linker's symbols.
+extern "C" {
+__attribute__((visibility("hidden"))) extern const char __ehdr_start[];
+__attribute__((visibility("hidden"))) extern const char _end[];
+}
+
 namespace poolalloc {
 namespace {
 
-// glibc passes the program's arguments and environment to constructors of shared objects.
-__attribute__((constructor)) void start(int, char**, char** environment) {
+// Whether malloc and its relatives are this library's, or another's that the program brings along.
+void report_other_allocators() {
+  constexpr const char* kNames[] = {"malloc", "free", "calloc", "realloc", "posix_memalign", "_Znwm", "_ZdlPv"};
+  for (const char* name : kNames) {
+    const char* address = static_cast<const char*>(dlsym(RTLD_DEFAULT, name));
+    if (address == nullptr || (address >= __ehdr_start && address < _end)) continue;
+    Dl_info info{};
+    dladdr(address, &info);
+    Message message;
+    message.text(name).text(" is not this library's but that of ");
+    message.text(info.dli_fname != nullptr ? info.dli_fname : "the program").send();
+  }
+}
+
+// glibc passes the program's arguments and environment to constructors of shared objects. Linked to be
+// the first constructor of all, so that its fork handlers are outermost: other libraries' handlers, which
+// may wait for threads that allocate, run while this library's locks are free.
+__attribute__((constructor(101))) void start(int, char**, char** environment) {
+  heap_start();
   os_note_stderr();
   options_read(environment);
   if (options.stats) {
@@ -36,6 +60,7 @@ __attribute__((constructor)) void start(int, char**, char** environment) {
   if (options.verbose) {
     Message message;
     message.text("version " PA_VERSION " serves process ").number(uint64_t(os_process_id())).send();
+    report_other_allocators();
   }
 }
 

@@ -16,10 +16,14 @@ namespace {
 
 constexpr uint64_t kSliceZero = 1;  // the slice with the header
 
-// Which runs a request may take of a free word: see slices_acquire.
-uint64_t eligible_starts(uint64_t free, unsigned count, uint64_t aligned) {
-  uint64_t starts = run_starts(free, count) & aligned;
-  return count == 1 ? starts : starts & ~kSliceZero;
+// A request for a run of slices: how many, and the bits at which it may start.
+struct RunRequest {
+  unsigned count;
+  uint64_t allowed_starts;
+};
+
+uint64_t eligible_starts(uint64_t free, const RunRequest& request) {
+  return run_starts(free, request.count) & request.allowed_starts;
 }
 
 SliceRun run_claimed(Region& region, unsigned chunk, unsigned start, unsigned count) {
@@ -29,27 +33,27 @@ SliceRun run_claimed(Region& region, unsigned chunk, unsigned start, unsigned co
   return {first, clean};
 }
 
-SliceRun claim_in_chunk(Region& region, unsigned chunk, unsigned count, uint64_t aligned) {
+SliceRun claim_in_chunk(Region& region, unsigned chunk, const RunRequest& request) {
   Atomic<uint64_t>& word = region.chunks[chunk].free;
   uint64_t free = word.load_relaxed();
   for (;;) {
-    uint64_t starts = eligible_starts(free, count, aligned);
+    uint64_t starts = eligible_starts(free, request);
     if (starts == 0) return {nullptr, false};
     unsigned start = lowest_bit(starts);
-    if (word.cas_weak_acquire(free, free & ~run_mask(start, count))) {
+    if (word.cas_weak_acquire(free, free & ~run_mask(start, request.count))) {
       chunk_rebin(region, chunk);
-      return run_claimed(region, chunk, start, count);
+      return run_claimed(region, chunk, start, request.count);
     }
   }
 }
 
 // From open chunks, the fullest first, so that others become wholly free.
-SliceRun claim_in_open_chunk(unsigned count, uint64_t aligned) {
+SliceRun claim_in_open_chunk(const RunRequest& request) {
   SliceRun run{nullptr, false};
   regions_find([&](Region& region) {
-    for (unsigned bin = log2_floor(count); bin < kBinCount; bin++) {
+    for (unsigned bin = log2_floor(request.count); bin < kBinCount; bin++) {
       for (uint64_t chunks = region.bins[bin].load_relaxed(); chunks != 0; chunks &= chunks - 1) {
-        run = claim_in_chunk(region, lowest_bit(chunks), count, aligned);
+        run = claim_in_chunk(region, lowest_bit(chunks), request);
         if (run.first != nullptr) return true;
       }
     }
@@ -100,14 +104,14 @@ Region* claim_or_map_chunks(unsigned count, unsigned* first) {
 }
 
 // Opens a closed chunk that this thread has claimed and takes a run out of it.
-SliceRun open_and_claim(Region& region, unsigned chunk, unsigned count, uint64_t aligned) {
+SliceRun open_and_claim(Region& region, unsigned chunk, const RunRequest& request) {
   ChunkWords& words = region.chunks[chunk];
   Chunk* header = reinterpret_cast<Chunk*>(chunk_address(region, chunk));
   chunk_header_init(header, &region, chunk, words.dirty.load_relaxed() == 0);
-  unsigned start = lowest_bit(eligible_starts(kAllSlices, count, aligned));
-  SliceRun run = run_claimed(region, chunk, start, count);
+  unsigned start = lowest_bit(eligible_starts(kAllSlices, request));
+  SliceRun run = run_claimed(region, chunk, start, request.count);
   // Release: publishes the header to those who claim the other slices.
-  words.free.store_release(kAllSlices & ~run_mask(start, count));
+  words.free.store_release(kAllSlices & ~run_mask(start, request.count));
   chunk_rebin(region, chunk);
   return run;
 }
@@ -120,15 +124,17 @@ void chunk_header_init(Chunk* chunk, Region* region, unsigned index, bool zeroed
   chunk_bit_set(owned_chunks, chunk);
 }
 
-SliceRun slices_acquire(unsigned count, unsigned alignment) {
-  PA_ASSERT(count >= 1 && count < kSlicesPerChunk && alignment <= 32);
-  const uint64_t aligned = aligned_starts(alignment);
-  SliceRun run = claim_in_open_chunk(count, aligned);
+SliceRun slices_acquire(unsigned count, unsigned alignment, bool header_allowed) {
+  PA_ASSERT(count >= 1 && count + alignment <= kSlicesPerChunk);
+  uint64_t allowed = aligned_starts(alignment);
+  if (count > 1 || !header_allowed) allowed &= ~kSliceZero;
+  const RunRequest request{count, allowed};
+  SliceRun run = claim_in_open_chunk(request);
   if (run.first != nullptr) return run;
   unsigned chunk;
   Region* region = claim_or_map_chunks(1, &chunk);
   if (region == nullptr) return {nullptr, false};
-  return open_and_claim(*region, chunk, count, aligned);
+  return open_and_claim(*region, chunk, request);
 }
 
 bool slices_extend(BlockPool* first, unsigned count, unsigned new_count) {
@@ -153,6 +159,7 @@ void slices_release(BlockPool* first, unsigned count) {
   for (unsigned i = 0; i < count; i++) {
     first[i].owner = nullptr;
     first[i].state = SliceState::free;
+    first[i].reciprocal = 0;
   }
   uint64_t bits = run_mask(slice_index(first), count);
   account_release(count);

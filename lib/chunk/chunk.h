@@ -8,8 +8,8 @@
 // Always holds:
 //   a chunk is closed (wholly free, no header, its bit in its region's free_chunks), open (header
 //   valid, ownership bit set), or the first or a following chunk of one huge block
-//   a free slice's descriptor has state free and owner nullptr, and so has every slice of a large
-//   block but the first
+//   a free slice's descriptor has state free, owner nullptr and reciprocal 0, and so has every slice of
+//   a large block but the first
 // Synchronization: slices and chunks are claimed and given back by compare-and-swap on their words
 // (region.h); between the two they belong to the claimer, descriptors included.
 // Who may use it: heap and above.
@@ -42,7 +42,8 @@ struct alignas(kCacheLine) LargeBlock {
   size_t usable_size;  // bytes
   void* mapping;       // huge, mapped: the chunk the header is in
   size_t span;         // huge: chunks * kChunkSize; mapped: bytes of the whole mapping
-  uint64_t unused[2];
+  uint64_t unused;
+  uint64_t no_reciprocal;  // 0
   uint16_t unused_indexes[2];
   uint8_t unused_class;
   SliceState state;
@@ -50,6 +51,7 @@ struct alignas(kCacheLine) LargeBlock {
   uint8_t unused_back;
 };
 static_assert(sizeof(LargeBlock) == sizeof(BlockPool));
+static_assert(offsetof(LargeBlock, no_reciprocal) == offsetof(BlockPool, reciprocal));
 static_assert(offsetof(LargeBlock, state) == offsetof(BlockPool, state));
 static_assert(offsetof(LargeBlock, slice_count) == offsetof(BlockPool, slice_count));
 
@@ -60,7 +62,11 @@ inline Chunk* chunk_of(const void* p) { return pointer_to<Chunk>(round_down(addr
 // The descriptor of the slice that contains p, whose chunk must have a header.
 PA_INLINE BlockPool* descriptor_of(uintptr_t p) {
   constexpr uintptr_t kDescriptorMask = uintptr_t{kSlicesPerChunk - 1} << kDescriptorShift;
-  return pointer_to<BlockPool>((p & ~(kChunkSize - 1)) + ((p >> (kSliceShift - kDescriptorShift)) & kDescriptorMask));
+  uintptr_t chunk_index = p >> kChunkShift;
+  // Keeps the compiler from turning the two shifts into a mask: free() has the index at hand.
+  __asm__("" : "+r"(chunk_index));
+  return pointer_to<BlockPool>((chunk_index << kChunkShift) |
+                               ((p >> (kSliceShift - kDescriptorShift)) & kDescriptorMask));
 }
 PA_INLINE BlockPool* descriptor_of(const void* p) { return descriptor_of(address_of(p)); }
 
@@ -82,11 +88,11 @@ struct SliceRun {
   bool zeroed;
 };
 
-// Claims `count` slices in a row, starting at a multiple of `alignment` slices. A run of one may be
-// slice 0 of a chunk; longer runs never include slice 0. alignment is a power of two, and
-// alignment + count <= 64.
+// Claims `count` slices in a row, starting at a multiple of `alignment` slices, a power of two with
+// alignment + count <= 64. The run never includes slice 0 of a chunk, except that a run of one may be
+// slice 0 if the caller says `header_allowed`: it then keeps clear of the chunk header.
 // Synchronization: lock-free unless a new region must be mapped.
-SliceRun slices_acquire(unsigned count, unsigned alignment);
+SliceRun slices_acquire(unsigned count, unsigned alignment, bool header_allowed);
 // Adds the slices behind a run of `count` so that it has `new_count`; false if they are not free.
 bool slices_extend(BlockPool* first, unsigned count, unsigned new_count);
 // Gives `count` slices back. Their descriptors are reset here. May purge memory above the budget.

@@ -26,7 +26,9 @@ namespace poolalloc {
 // A recycled block for a small request, or nullptr: then heap_malloc_slow or large_alloc goes on.
 PA_INLINE void* heap_malloc(size_t size) {
   if (PA_UNLIKELY(size > kSmallMax)) return nullptr;
-  FreeList& list = thread_heap->active[size_class_small(size)];
+  Heap* heap = thread_heap;
+  if (PA_UNLIKELY(heap == nullptr)) return nullptr;
+  FreeList& list = *byte_offset<FreeList>(heap, heap->small_lists.offset[(size + 15) / 16]);
   Block* block = list.head;
   if (PA_UNLIKELY(block == nullptr)) return nullptr;
   Block* next = list_pop(list);

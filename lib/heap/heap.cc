@@ -10,7 +10,6 @@
 
 namespace poolalloc {
 
-constinit Heap heap_none{};
 constinit Heap heap_ended{};
 
 namespace {
@@ -85,7 +84,7 @@ void pool_release(BlockPool* pool) { slices_release(pool, pool->slice_count); }
 // A fresh pool, on no chain; nullptr: no memory.
 BlockPool* pool_grow(Heap& heap, unsigned size_class) {
   unsigned slices = class_slices(size_class);
-  BlockPool* pool = slices_acquire(slices, 1).first;
+  BlockPool* pool = slices_acquire(slices, 1, true).first;
   if (pool == nullptr) return nullptr;
   block_pool_init(*pool, &heap, size_class, class_size(size_class), slice_header_size(pool), slices * kSliceSize);
   pool->slice_count = uint8_t(slices);
@@ -202,7 +201,7 @@ static PA_COLD void* shared_alloc(unsigned size_class) {
 PA_NOINLINE void* heap_malloc_slow(size_t size) {
   unsigned c = size_class_of(size);
   Heap* heap = thread_heap;
-  if (PA_UNLIKELY(heap_is_sentinel(heap))) heap = heap_attach();
+  if (PA_UNLIKELY(!heap_is_usable(heap))) heap = heap_attach();
   if (PA_LIKELY(heap != nullptr)) {
     FreeList& list = heap->active[c];
     if (PA_UNLIKELY(list.head == nullptr)) {

@@ -40,14 +40,21 @@ struct RemoteBatch {
 inline constexpr unsigned kBatchCount = 64;
 
 enum class HeapState : uint32_t {
-  empty,   // a sentinel: no pools, never will have; what a thread without a heap starts with
+  empty,   // heap_ended
   owned,   // a thread uses it
   orphan,  // its thread has ended; waits to be adopted
   shared,  // serves the threads that may not have one of their own any more
 };
 
+// By (size + 15) / 16: where in a Heap the list that serves the size stands, bytes. A heap has its own
+// copy, so that malloc reaches it and the lists from one register; the same one each.
+struct SmallLists {
+  uint16_t offset[kSmallMax / 16 + 1];
+};
+
 struct alignas(kCacheLine) Heap {
   FreeList active[kClassCount];  // Synchronization: owner only
+  SmallLists small_lists;        // Synchronization: constant once published
 
   PoolChain chains[kClassCount];     // Synchronization: lock
   RemoteBatch batches[kBatchCount];  // Synchronization: owner only
@@ -64,13 +71,22 @@ struct alignas(kCacheLine) Heap {
   Heap* next_orphan;        // Synchronization: heaps_lock
 };
 
-// The calling thread's heap; one of the two sentinels below while it has none. Its free lists are
-// all exhausted, so the first malloc falls into the slow path by itself.
+// The calling thread's heap. nullptr before its first use: also before ld.so has filled in a program's
+// thread-local variables, when malloc may be called already. &heap_ended after the thread's last TLS
+// destructors: a heap whose lists stay empty, so every malloc falls into the slow path.
 extern __thread Heap* thread_heap;
-extern constinit Heap heap_none;   // before the thread's first use
-extern constinit Heap heap_ended;  // after the thread's last TLS destructors
+extern constinit Heap heap_ended;
 
-inline bool heap_is_sentinel(const Heap* heap) { return heap == &heap_none || heap == &heap_ended; }
+constexpr SmallLists small_lists_compute() {
+  SmallLists lists{};
+  for (unsigned i = 0; i <= kSmallMax / 16; i++) {
+    lists.offset[i] = uint16_t(offsetof(Heap, active) + size_class_compute(i * 16) * sizeof(FreeList));
+  }
+  return lists;
+}
+inline constexpr SmallLists kSmallLists = small_lists_compute();
+
+inline bool heap_is_usable(const Heap* heap) { return heap != nullptr && heap != &heap_ended; }
 
 // --- Slow paths -----------------------------------------------------------------------------------
 
@@ -100,6 +116,8 @@ bool heap_is_valid(const Heap& heap);
 // Gives the calling thread a heap: an orphan or a new one. nullptr when its destructors are over or
 // there is no memory. Sets thread_heap.
 Heap* heap_attach();
+// Called once by the library's constructor, before a second thread exists.
+void heap_start();
 // The heap for threads that may not have one; always in state shared.
 extern constinit Heap shared_heap;
 

@@ -34,7 +34,7 @@ void describe(LargeBlock& large, SliceState state, void* block, size_t usable_si
 
 void* slices_alloc(size_t size, unsigned alignment_slices, bool* zeroed) {
   unsigned count = slices_for(size);
-  SliceRun run = slices_acquire(count, alignment_slices);
+  SliceRun run = slices_acquire(count, alignment_slices, false);
   if (run.first == nullptr) return nullptr;
   *zeroed = run.zeroed;
   void* block = slice_address(run.first);

@@ -64,7 +64,7 @@ void message_splice(Heap& heap, Block* last) {
 
 void remote_free(BlockPool* pool, Block* block) {
   Heap* heap = thread_heap;
-  if (PA_UNLIKELY(heap_is_sentinel(heap))) {
+  if (PA_UNLIKELY(!heap_is_usable(heap))) {
     heap = heap_attach();
     if (heap == nullptr || heap == pool->owner) return mailbox_push(*pool->owner, block, block, 1);
   }

@@ -32,7 +32,7 @@ constexpr size_t class_size_compute(unsigned size_class) {
 
 struct SizeClassTables {
   uint8_t small[kSmallMax / 16 + 1];  // by (size + 15) / 16
-  uint32_t size[kClassCount];         // bytes
+  uint32_t size[kClassCount];  // bytes
 };
 
 constexpr SizeClassTables size_class_tables_compute() {
@@ -44,9 +44,8 @@ constexpr SizeClassTables size_class_tables_compute() {
 
 inline constexpr SizeClassTables kSizeClasses = size_class_tables_compute();
 
-PA_INLINE unsigned size_class_small(size_t size) { return kSizeClasses.small[(size + 15) / 16]; }
 inline unsigned size_class_of(size_t size) {
-  return size <= kSmallMax ? size_class_small(size) : size_class_compute(size);
+  return size <= kSmallMax ? kSizeClasses.small[(size + 15) / 16] : size_class_compute(size);
 }
 inline size_t class_size(unsigned size_class) { return kSizeClasses.size[size_class]; }
 

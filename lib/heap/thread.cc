@@ -16,9 +16,10 @@
 
 namespace poolalloc {
 
-__thread Heap* thread_heap = &heap_none;
+__thread Heap* thread_heap;
 constinit Heap shared_heap{
     .active = {},
+    .small_lists = kSmallLists,
     .chains = {},
     .batches = {},
     .batch_cursor = 0,
@@ -59,6 +60,11 @@ void* heap_memory_acquire(size_t size) { return os_map(round_up(size, os_page_si
 void heap_memory_release(void* buffer, size_t size) { os_unmap(buffer, round_up(size, os_page_size())); }
 constexpr PoolSource kHeapMemory{heap_memory_acquire, heap_memory_release};
 
+// Before the library's constructor has run there is one thread. ld.so may fill in, and so reset, its
+// thread-local variables after it has allocated for the first time; it gets the same heap again.
+constinit bool started = false;
+constinit Heap* early_heap = nullptr;
+
 // glibc and musl run destructors of non-null keys in rounds, at most this many. A heap is let go in
 // the last one, so that other destructors, which may allocate, find it as it was.
 constexpr unsigned kLastRound = PTHREAD_DESTRUCTOR_ITERATIONS;
@@ -88,8 +94,11 @@ void heap_detach(Heap* heap) {
   orphan_push(heap);
 }
 
-void thread_ends(void* value) {
-  Heap* heap = static_cast<Heap*>(value);
+// The key's value is not looked at: where a process has two libcs, the other one's threads may have
+// stored it.
+void thread_ends(void*) {
+  Heap* heap = thread_heap;
+  if (!heap_is_usable(heap)) return;
   if (++heap->exit_round < kLastRound) {
     pthread_setspecific(registry.key, heap);
   } else {
@@ -106,7 +115,8 @@ Heap* heap_take() {
   }
   heap = static_cast<Heap*>(pool_alloc(registry.memory, sizeof(Heap), kCacheLine, kHeapMemory));
   if (heap == nullptr) return nullptr;
-  // Fresh mappings are zero, which is an empty heap but for its lock's rank.
+  // Fresh mappings are zero, which is an empty heap but for these.
+  heap->small_lists = kSmallLists;
   heap->lock.rank = LockRank::heap;
   heap->next = registry.all.load_relaxed();
   // Release: the heap is complete for those who walk the list.
@@ -118,6 +128,7 @@ Heap* heap_take() {
 
 Heap* heap_attach() {
   if (thread_heap == &heap_ended) return nullptr;
+  if (early_heap != nullptr) return thread_heap = early_heap;
   Heap* heap;
   bool has_key;
   {
@@ -137,9 +148,16 @@ Heap* heap_attach() {
     heap->exit_round = 0;
   }
   thread_heap = heap;
+  if (!started) early_heap = heap;
   // May allocate, which works from here on. Should it fail, the heap stays with the ended thread.
   if (has_key) pthread_setspecific(registry.key, heap);
   return thread_heap;
+}
+
+void heap_start() {
+  if (thread_heap == nullptr) thread_heap = early_heap;
+  early_heap = nullptr;
+  started = true;
 }
 
 Heap* heap_list() {

@@ -12,7 +12,8 @@
 //                                         wake the pool
 //   live + length(list) == size - first   (a pool inherited by fork may count one live block more)
 //   parked implies size == capacity       and the list was empty when it was parked
-//   reciprocal == ceil(2^64 / block_size)
+//   reciprocal == ceil(2^64 / block_size); 0 in a descriptor that is not a pool's first, so that no
+//       address is a block's start there, whoever looks
 //
 // Synchronization: everything belongs to the owning heap; other threads read owner, state, back,
 // size_class and reciprocal of a pool in which they hold a block, which do not change while a block
@@ -96,7 +97,7 @@ constexpr uint64_t reciprocal_of(uint64_t divisor) { return UINT64_MAX / divisor
 
 // Whether `offset` is a multiple of the divisor with this reciprocal: the fraction offset/divisor,
 // scaled to 2^64, has no part below one. Exact for offsets and divisors below 2^32.
-constexpr bool is_multiple(uint64_t offset, uint64_t reciprocal) { return offset * reciprocal < reciprocal; }
+PA_INLINE constexpr bool is_multiple(uint64_t offset, uint64_t reciprocal) { return offset * reciprocal < reciprocal; }
 
 // Makes an empty pool of the bytes [base + first_offset, base + span). Its state is `partial`.
 inline void block_pool_init(BlockPool& pool, Heap* owner, unsigned size_class, size_t block_size, size_t first_offset,

@@ -61,7 +61,7 @@ def test_link_hardening():
     dynamic = output("readelf", "-dW", LIBRARY)
     headers = output("readelf", "-lW", LIBRARY)
     assert "TEXTREL" not in dynamic
-    assert "NOW" in dynamic and "NODELETE" in dynamic
+    assert "NOW" in dynamic and "NODELETE" in dynamic and "INITFIRST" in dynamic
     assert "GNU_RELRO" in headers
     stack = next(line for line in headers.splitlines() if "GNU_STACK" in line)
     assert "RWE" not in stack
