@@ -47,12 +47,17 @@ SliceRun claim_in_chunk(Region& region, unsigned chunk, const RunRequest& reques
   }
 }
 
+// Chunks of the lowest bin have a run of less than twice the length asked for, perhaps a shorter one, or
+// none that starts where it may: how many of them are tried in a region.
+constexpr int kUncertainTries = 8;
+
 // From open chunks, the fullest first, so that others become wholly free.
 SliceRun claim_in_open_chunk(const RunRequest& request) {
   SliceRun run{nullptr, false};
   regions_find([&](Region& region) {
     for (unsigned bin = log2_floor(request.count); bin < kBinCount; bin++) {
-      for (uint64_t chunks = region.bins[bin].load_relaxed(); chunks != 0; chunks &= chunks - 1) {
+      int tries = kUncertainTries;
+      for (uint64_t chunks = region.bins[bin].load_relaxed(); chunks != 0 && tries > 0; chunks &= chunks - 1, tries--) {
         run = claim_in_chunk(region, lowest_bit(chunks), request);
         if (run.first != nullptr) return true;
       }
@@ -97,7 +102,11 @@ Region* claim_or_map_chunks(unsigned count, unsigned* first) {
     region = claim_closed_chunks(count, first);
     if (region != nullptr) return region;
     if (region_add(count)) continue;
-    if (made_room || !regions_release_free()) return nullptr;
+    if (made_room || !regions_release_free()) {
+      // Whoever purges has claimed what it purges; when it is done, that is free again.
+      LockGuard no_purge(purge_lock);
+      return claim_closed_chunks(count, first);
+    }
     made_room = true;
   }
   return region;
@@ -162,7 +171,6 @@ void slices_release(BlockPool* first, unsigned count) {
     first[i].reciprocal = 0;
   }
   uint64_t bits = run_mask(slice_index(first), count);
-  account_release(count);
   // Release: publishes the reset descriptors, and the end of the use of the memory, to the next
   // claimer. From here on the chunk may be claimed and even closed by others.
   uint64_t before = region.chunks[index].free.or_release(bits);
@@ -172,6 +180,7 @@ void slices_release(BlockPool* first, unsigned count) {
   } else {
     chunk_rebin(region, index);
   }
+  account_release(count);
   purge_excess();
 }
 
@@ -212,9 +221,9 @@ void chunks_release(Chunk* first, unsigned count) {
   Region& region = *first->info.region;
   unsigned index = first->info.index;
   chunk_bit_clear(owned_chunks, first);
-  account_release(count * kSlicesPerChunk);
   // Release: publishes the end of the use of the memory to the next claimer.
   region.free_chunks.or_release(run_mask(index, count));
+  account_release(count * kSlicesPerChunk);
   purge_excess();
 }
 

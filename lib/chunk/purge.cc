@@ -13,14 +13,18 @@ constinit Lock purge_lock{{0}, LockRank::purge, {0}};
 
 namespace {
 
-// After a purge that achieved nothing (locked memory), how much more must be free before the next try.
+// After a purge that the kernel refused (locked memory), how much more must be free before the next try.
 constexpr int64_t kFutileStep = kRetentionFloor;
 constinit Atomic<int64_t> futile_below{0};
+constinit Atomic<bool> refused{false};  // Synchronization: purge_lock
 
 // Purges memory whose free bits this thread has claimed; how many dirty slices became clean.
 unsigned purge_claimed(ChunkWords& words, char* start, uint64_t bits, size_t size) {
   unsigned dirty = bit_count(words.dirty.load_relaxed() & bits);
-  if (size != 0 && !os_purge(start, size)) return 0;
+  if (size != 0 && !os_purge(start, size)) {
+    refused.store_relaxed(true);
+    return 0;
+  }
   words.dirty.and_relaxed(~bits);
   region_table.dirty_free.sub_relaxed(dirty);
   region_table.purged_bytes.add_relaxed(dirty * kSliceSize);
@@ -91,8 +95,9 @@ void purge_excess() {
   int64_t dirty = region_table.dirty_free.load_relaxed();
   if (PA_LIKELY(dirty <= budget) || dirty <= futile_below.load_relaxed()) return;
   if (!lock_try_acquire(purge_lock)) return;  // somebody is at it
-  int64_t purged = purge_down_to(retention_target(budget));
-  futile_below.store_relaxed(purged == 0 ? dirty + kFutileStep : 0);
+  refused.store_relaxed(false);
+  purge_down_to(retention_target(budget));
+  futile_below.store_relaxed(refused.load_relaxed() ? dirty + kFutileStep : 0);
   lock_release(purge_lock);
 }
 

@@ -148,6 +148,26 @@ void account_release(unsigned count) {
   note_change(in_use, region_table.used_free.add_relaxed(count) + count);
 }
 
+void accounts_rebuild(size_t outside) {
+  int64_t in_use = int64_t(outside);
+  int64_t dirty_free = 0;
+  int64_t used_free = 0;
+  regions_find([&](Region& region) {
+    for (unsigned c = 0; region.base != nullptr && c < region.chunk_count; c++) {
+      const ChunkWords& words = region.chunks[c];
+      bool closed = (region.free_chunks.load_relaxed() >> c & 1) != 0;
+      uint64_t free = closed ? kAllSlices : words.free.load_relaxed();
+      in_use += bit_count(~free);
+      dirty_free += bit_count(words.dirty.load_relaxed() & free);
+      used_free += bit_count(words.used.load_relaxed() & free);
+    }
+    return false;
+  });
+  region_table.slices_in_use.store_relaxed(in_use);
+  region_table.dirty_free.store_relaxed(dirty_free);
+  region_table.used_free.store_relaxed(used_free);
+}
+
 void account_outside(int64_t count) {
   int64_t in_use = region_table.slices_in_use.add_relaxed(count) + count;
   note_change(in_use, region_table.used_free.load_relaxed());

@@ -86,6 +86,9 @@ bool account_claim(ChunkWords& words, uint64_t bits);
 void account_release(unsigned count);
 // Accounts memory in use outside of regions, in slices; may be negative.
 void account_outside(int64_t count);
+// Counts anew what the accounts say, with `outside` slices outside of regions; nobody else may be
+// claiming or releasing: for the child of a fork, where others vanished on their way.
+void accounts_rebuild(size_t outside);
 // Takes all slices of an open, wholly free chunk and closes it, if nobody is faster.
 void chunk_try_close(Region& region, unsigned chunk);
 

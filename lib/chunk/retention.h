@@ -28,7 +28,7 @@ struct Retention {
   Atomic<uint64_t> window_start;  // ms
 };
 
-inline constexpr uint64_t kRetentionWindow_ms = 1000;
+inline constexpr int64_t kRetentionWindow_ms = 1000;
 // Always kept: 16 MiB.
 inline constexpr int64_t kRetentionFloor = int64_t{16} << (20 - kSliceShift);
 // Distance between where a purge starts and where it stops, so that purges are few: at most 8 MiB.
@@ -38,13 +38,13 @@ inline int64_t higher(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // Notes the level at a time; called whenever slices are claimed or released.
 inline void retention_note(Retention& r, int64_t level, uint64_t now_ms) {
-  uint64_t elapsed = now_ms - r.window_start.load_relaxed();
-  if (elapsed >= kRetentionWindow_ms) {
-    uint64_t windows = elapsed / kRetentionWindow_ms;
+  uint64_t start = r.window_start.load_relaxed();
+  int64_t elapsed = int64_t(now_ms - start);  // negative: another thread has read the clock later
+  if (elapsed >= kRetentionWindow_ms && r.window_start.cas_weak_relaxed(start, now_ms)) {
+    int64_t windows = elapsed / kRetentionWindow_ms;
     r.previous_high.store_relaxed(windows == 1 ? r.high.load_relaxed() : level);
     r.high.store_relaxed(level);
     r.draw.store_relaxed(windows < 63 ? r.draw.load_relaxed() >> windows : 0);
-    r.window_start.store_relaxed(now_ms);
   }
   if (level > r.high.load_relaxed()) r.high.store_relaxed(level);
   int64_t fall = higher(r.high.load_relaxed(), r.previous_high.load_relaxed()) - level;

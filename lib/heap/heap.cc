@@ -105,7 +105,7 @@ bool pool_bump(BlockPool* pool) {
 // Active pool -> wherever it belongs, with no active pool left.
 void active_put_away(Heap& heap, BlockPool* pool) {
   pool_deactivate(heap, pool);
-  if (pool->parked_list.count == 0) {
+  if (pool->parked_list.count <= 0) {
     pool_release(pool);
   } else if (pool->parked_list.head == nullptr && pool->size == pool->capacity) {
     pool_park(pool);
@@ -146,7 +146,7 @@ void heap_pool_settle(Heap& heap, BlockPool* pool) {
     case SliceState::active:
       return;  // kept: the next malloc of the class is likely to want it
     case SliceState::partial:
-      if (pool->parked_list.count != 0) return;
+      if (pool->parked_list.count > 0) return;
       chain_remove(heap.chains[pool->size_class], pool);
       return pool_release(pool);
     case SliceState::parked: {
@@ -160,10 +160,12 @@ void heap_pool_settle(Heap& heap, BlockPool* pool) {
 }
 
 PA_NOINLINE void heap_pool_trap(BlockPool* pool) {
-  if (pool->state == SliceState::active) return;
   Heap& heap = *pool->owner;
+  bool has_mail = heap.mailbox.load_relaxed() != nullptr;
+  if (pool->state == SliceState::active && !has_mail) return;
   LockGuard guard(heap.lock);
   heap_pool_settle(heap, pool);
+  if (has_mail) heap_collect(heap);
   PA_CHECK(heap_is_valid(heap));
 }
 

@@ -59,8 +59,7 @@ struct alignas(kCacheLine) Heap {
   PoolChain chains[kClassCount];     // Synchronization: lock
   RemoteBatch batches[kBatchCount];  // Synchronization: owner only
   unsigned batch_cursor;             // Synchronization: owner only
-  unsigned exit_round;               // Synchronization: owner only
-  unsigned inherited;                // forks whose child inherited it. Synchronization: set in the child
+  unsigned inherited;                // how many live blocks too many its pools may count. Synchronization: fork
 
   // Messages from other threads, newest first; see remote.h. Synchronization: atomic.
   alignas(kCacheLine) Atomic<Block*> mailbox;

@@ -21,7 +21,10 @@ constinit Atomic<size_t> mapped_bytes{0};
 constinit Atomic<size_t> mapped_count{0};
 
 size_t usable_for(size_t size) { return round_up(size, os_page_size()); }
-unsigned slices_for(size_t size) { return unsigned(divide_up(size, kSliceSize)); }
+size_t slices_for(size_t size) { return divide_up(size, kSliceSize); }
+
+// The largest run of slices: slice 0 has the header.
+constexpr size_t kLargeMax = (kSlicesPerChunk - 1) * kSliceSize;
 
 void describe(LargeBlock& large, SliceState state, void* block, size_t usable_size, void* mapping, size_t span) {
   large.owner = nullptr;
@@ -33,7 +36,7 @@ void describe(LargeBlock& large, SliceState state, void* block, size_t usable_si
 }
 
 void* slices_alloc(size_t size, unsigned alignment_slices, bool* zeroed) {
-  unsigned count = slices_for(size);
+  unsigned count = unsigned(slices_for(size));
   SliceRun run = slices_acquire(count, alignment_slices, false);
   if (run.first == nullptr) return nullptr;
   *zeroed = run.zeroed;
@@ -98,8 +101,8 @@ void mapped_free(LargeBlock* large) {
 void* slices_resize(LargeBlock* large, size_t new_size) {
   BlockPool* first = reinterpret_cast<BlockPool*>(large);
   unsigned count = large->slice_count;
-  if (new_size > (kSlicesPerChunk - 1) * kSliceSize) return nullptr;
-  unsigned new_count = slices_for(new_size);
+  if (new_size > kLargeMax) return nullptr;
+  unsigned new_count = unsigned(slices_for(new_size));
   if (new_count > count && !slices_extend(first, count, new_count)) return nullptr;
   large->slice_count = uint8_t(new_count);
   large->usable_size = usable_for(new_size);
@@ -120,7 +123,8 @@ void* mapped_resize(LargeBlock* large, size_t new_size) {
   char* block = static_cast<char*>(large->block);
   size_t offset = size_t(block - mapping);
   size_t span = large->span;
-  // A block with an alignment of its own is moved by copying.
+  // A block with an alignment of its own is moved by copying, unless there is little to gain.
+  if (offset != kHugeOffset && new_size <= large->usable_size && new_size >= large->usable_size / 2) return block;
   if (offset != kHugeOffset || new_size > kRequestMax - kChunkSize - offset) return nullptr;
   size_t new_span = round_up(offset + new_size, os_page_size());
   if (new_span == span) {
@@ -142,9 +146,9 @@ void* mapped_resize(LargeBlock* large, size_t new_size) {
 
 // The three kinds in turn. The sum of size and alignment does not overflow.
 static void* alloc_by_size(size_t size, size_t alignment, bool* zeroed) {
-  unsigned alignment_slices = alignment > kSliceSize ? unsigned(alignment / kSliceSize) : 1;
-  if (alignment < kChunkSize && slices_for(size) + alignment_slices <= kSlicesPerChunk) {
-    return slices_alloc(size, alignment_slices, zeroed);
+  size_t alignment_slices = divide_up(alignment, kSliceSize);
+  if (size <= kLargeMax && slices_for(size) + alignment_slices <= kSlicesPerChunk) {
+    return slices_alloc(size, unsigned(alignment_slices), zeroed);
   }
   size_t offset = alignment > kHugeOffset ? alignment : kHugeOffset;
   if (alignment < kChunkSize && divide_up(offset + size, kChunkSize) <= kHugeChunksMax) {

@@ -8,6 +8,10 @@
 namespace poolalloc {
 namespace {
 
+// A thread without a heap sends its first frees singly: one that only cleans up needs no heap at all.
+constexpr uint8_t kFreesWithoutHeap = 16;
+__thread uint8_t frees_without_heap;
+
 RemoteMessage& as_message(Block* block) { return *reinterpret_cast<RemoteMessage*>(block); }
 
 // The first slice's descriptor of the pool that a block of ours belongs to.
@@ -65,7 +69,9 @@ void message_splice(Heap& heap, Block* last) {
 void remote_free(BlockPool* pool, Block* block) {
   Heap* heap = thread_heap;
   if (PA_UNLIKELY(!heap_is_usable(heap))) {
-    heap = heap_attach();
+    bool one_of_few = heap == nullptr && frees_without_heap < kFreesWithoutHeap;
+    frees_without_heap += one_of_few;
+    heap = one_of_few ? nullptr : heap_attach();
     if (heap == nullptr || heap == pool->owner) return mailbox_push(*pool->owner, block, block, 1);
   }
   RemoteBatch& batch = batch_for(*heap, pool);

@@ -32,7 +32,7 @@ constexpr size_t class_size_compute(unsigned size_class) {
 
 struct SizeClassTables {
   uint8_t small[kSmallMax / 16 + 1];  // by (size + 15) / 16
-  uint32_t size[kClassCount];  // bytes
+  uint32_t size[kClassCount];         // bytes
 };
 
 constexpr SizeClassTables size_class_tables_compute() {

@@ -4,12 +4,12 @@
 // the list of orphans exactly while its state is orphan and nobody is adopting it. No thread-local
 // destructors: one pthread key, set when a heap is attached.
 // Who may use it: heap.h declares what others may call.
-#include <limits.h>
 #include <pthread.h>
 #include <string.h>
 
 #include "chunk/region.h"
 #include "heap/heap.h"
+#include "heap/large.h"
 #include "heap/remote.h"
 #include "os/os.h"
 #include "pool/pool.h"
@@ -23,7 +23,6 @@ constinit Heap shared_heap{
     .chains = {},
     .batches = {},
     .batch_cursor = 0,
-    .exit_round = 0,
     .inherited = 0,
     .mailbox = {nullptr},
     .lock = {{0}, LockRank::heap, {0}},
@@ -60,14 +59,14 @@ void* heap_memory_acquire(size_t size) { return os_map(round_up(size, os_page_si
 void heap_memory_release(void* buffer, size_t size) { os_unmap(buffer, round_up(size, os_page_size())); }
 constexpr PoolSource kHeapMemory{heap_memory_acquire, heap_memory_release};
 
-// Before the library's constructor has run there is one thread. ld.so may fill in, and so reset, its
-// thread-local variables after it has allocated for the first time; it gets the same heap again.
-constinit bool started = false;
-constinit Heap* early_heap = nullptr;
-
-// glibc and musl run destructors of non-null keys in rounds, at most this many. A heap is let go in
-// the last one, so that other destructors, which may allocate, find it as it was.
-constexpr unsigned kLastRound = PTHREAD_DESTRUCTOR_ITERATIONS;
+// ld.so may fill in, and so reset, a thread's thread-local variables after the thread has allocated for
+// the first time; it gets the same heap again. Only before the library's constructor has run.
+struct EarlyHeap {
+  Heap* heap;
+  uintptr_t thread;
+  bool started;  // the constructor has run
+};
+constinit EarlyHeap early{nullptr, 0, false};
 
 void orphan_push(Heap* heap) {
   LockGuard guard(registry.lock);
@@ -94,16 +93,11 @@ void heap_detach(Heap* heap) {
   orphan_push(heap);
 }
 
-// The key's value is not looked at: where a process has two libcs, the other one's threads may have
-// stored it.
+// The key's destructor. Destructors that run later and allocate are served by the shared heap. The
+// key's value is not looked at: where a process has two libcs, the other one's threads may have stored
+// it.
 void thread_ends(void*) {
-  Heap* heap = thread_heap;
-  if (!heap_is_usable(heap)) return;
-  if (++heap->exit_round < kLastRound) {
-    pthread_setspecific(registry.key, heap);
-  } else {
-    heap_detach(heap);
-  }
+  if (heap_is_usable(thread_heap)) heap_detach(thread_heap);
 }
 
 // An orphan or a new heap, owned by nobody yet. registry.lock held; nullptr: no memory.
@@ -128,7 +122,7 @@ Heap* heap_take() {
 
 Heap* heap_attach() {
   if (thread_heap == &heap_ended) return nullptr;
-  if (early_heap != nullptr) return thread_heap = early_heap;
+  if (early.heap != nullptr && early.thread == os_thread_id()) return thread_heap = early.heap;
   Heap* heap;
   bool has_key;
   {
@@ -145,19 +139,17 @@ Heap* heap_attach() {
     // Whoever drains it as an orphan has it locked; from here on it is this thread's.
     LockGuard guard(heap->lock);
     heap->state.store_relaxed(HeapState::owned);
-    heap->exit_round = 0;
   }
   thread_heap = heap;
-  if (!started) early_heap = heap;
+  if (!early.started && early.heap == nullptr) early = EarlyHeap{heap, os_thread_id(), false};
   // May allocate, which works from here on. Should it fail, the heap stays with the ended thread.
   if (has_key) pthread_setspecific(registry.key, heap);
   return thread_heap;
 }
 
 void heap_start() {
-  if (thread_heap == nullptr) thread_heap = early_heap;
-  early_heap = nullptr;
-  started = true;
+  if (thread_heap == nullptr && early.thread == os_thread_id()) thread_heap = early.heap;
+  early = EarlyHeap{nullptr, 0, true};
 }
 
 Heap* heap_list() {
@@ -199,33 +191,65 @@ void for_each_lock(Action action) {
   action(purge_lock);
 }
 
-}  // namespace
+// Forks that this thread has begun inside a fork: from a signal handler or another library's handler.
+constinit unsigned fork_depth = 0;
 
-void heap_fork_prepare() {
-  for_each_lock(fork_lock);
-  forking_thread.store_relaxed(os_thread_id());
-}
-
-void heap_fork_parent() {
-  forking_thread.store_relaxed(0);
-  for_each_lock(fork_unlock);
-}
-
-void heap_fork_child() {
-  // Only this thread exists here. Heaps of threads that are gone become orphans.
+// Every heap without a thread is an orphan in the child, whatever it was on its way to be.
+void orphan_all_others() {
+  unsigned gone = 0;
+  registry.orphans = nullptr;
   for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) {
-    if (heap == thread_heap || heap->state.load_relaxed() != HeapState::owned) continue;
-    heap->inherited++;
+    if (heap == thread_heap || heap == &shared_heap) continue;
+    gone++;
     heap_collect(*heap);
     heap_retire_active(*heap);
     heap->state.store_relaxed(HeapState::orphan);
     heap->next_orphan = registry.orphans;
     registry.orphans = heap;
-    registry.owned.store_relaxed(registry.owned.load_relaxed() - 1);
   }
+  // A thread that vanished inside a fast path leaves one live block too many, in its own heap or in one
+  // that it had a batch for.
+  for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) heap->inherited += gone;
+  for (Heap* heap = registry.orphans; heap != nullptr; heap = heap->next_orphan) remote_flush(*heap);
+  registry.owned.store_relaxed(heap_is_usable(thread_heap) ? 1 : 0);
+}
+
+void release_all_locks() {
+  SignalsBlocked blocked;
+  forking_thread.store_relaxed(0);
+  for_each_lock(fork_unlock);
+}
+
+}  // namespace
+
+void heap_fork_prepare() {
+  if (lock_held_by_fork()) {
+    fork_depth++;
+    return;
+  }
+  // A signal handler that forks finds either no lock held by this thread or all of them.
+  SignalsBlocked blocked;
+  for_each_lock(fork_lock);
+  forking_thread.store_relaxed(os_thread_id());
+}
+
+void heap_fork_parent() {
+  if (fork_depth != 0) {
+    fork_depth--;
+    return;
+  }
+  release_all_locks();
+  // Who found an orphan locked meanwhile has left it to this thread.
   for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) {
-    if (heap->state.load_relaxed() == HeapState::orphan) remote_flush(*heap);
+    if (heap->state.load_relaxed() != HeapState::owned && heap->mailbox.load_relaxed() != nullptr)
+      heap_drain_orphan(*heap);
   }
+}
+
+void heap_fork_child() {
+  // Only this thread exists here.
+  orphan_all_others();
+  accounts_rebuild(divide_up(large_mapped_bytes(), kSliceSize));
   heap_fork_parent();
 }
 

@@ -1,11 +1,12 @@
 // How much is in use (usage.h).
 //
-// Always holds: chunk headers are read only while the chunk's ownership bit is set; region memory stays
-// mapped because regions_lock is held.
+// Always holds: nothing that is read is trusted: a chunk may be closed, and its header overwritten by its
+// next user, at any moment. Region memory stays mapped because regions_lock is held.
 // Who may use it: through usage.h.
 #include "heap/usage.h"
 
 #include "chunk/region.h"
+#include "heap/heap.h"
 #include "heap/large.h"
 #include "heap/size_class.h"
 
@@ -22,37 +23,67 @@ constinit Atomic<int64_t> notes_until_sample{0};
 constinit Atomic<uint64_t> peak_bytes{0};
 constinit Atomic<uint64_t> peak_blocks{0};
 
-PA_RACY void add_pool(Usage& usage, const BlockPool& pool) {
-  const FreeList* list = pool.list;
-  if (pool.size_class >= kClassCount || list == nullptr) return;
-  size_t block_size = class_size(pool.size_class);
-  int64_t first = int64_t(divide_up(slice_header_size(&pool), block_size));
-  int64_t blocks = pool.capacity - first;
-  int64_t live = list->count;
-  if (pool.state == SliceState::parked) live = blocks - (block_pool_wake_count(unsigned(blocks)) - live);
-  if (live < 0 || live > blocks) return;
+// A pool of `blocks` blocks of which `live` are live; figures that cannot be are left out.
+void add_pool(Usage& usage, size_t block_size, int64_t blocks, int64_t live) {
+  if (blocks < 0 || live < 0 || live > blocks) return;
   usage.live_blocks += uint64_t(live);
   usage.live_bytes += uint64_t(live) * block_size;
   usage.free_bytes += uint64_t(blocks - live) * block_size;
 }
 
-PA_RACY void add_chunk(Usage& usage, Chunk* chunk) {
+// A pool that is not active. What looks like one may be the user's bytes by now, so pointers in it are
+// not followed, and its parts must agree.
+PA_RACY void add_pool_at_rest(Usage& usage, const BlockPool& pool) {
+  if (pool.size_class >= kClassCount) return;
+  size_t block_size = class_size(pool.size_class);
+  if (pool.reciprocal != reciprocal_of(block_size)) return;
+  int64_t blocks = pool.capacity - int64_t(divide_up(slice_header_size(&pool), block_size));
+  int64_t count = pool.parked_list.count;
+  bool parked = pool.state == SliceState::parked;
+  add_pool(usage, block_size, blocks, parked ? blocks - (block_pool_wake_count(unsigned(blocks)) - count) : count);
+}
+
+PA_RACY void add_large(Usage& usage, BlockPool& slice) {
+  const LargeBlock& large = as_large(&slice);
+  const char* block = static_cast<const char*>(large.block);
+  if (block < slice_address(&slice) || block >= slice_address(&slice) + kSliceSize) return;
+  usage.live_blocks++;
+  usage.live_bytes += large.usable_size;
+}
+
+PA_RACY Usage usage_of_chunk(Chunk* chunk) {
+  Usage usage{};
   for (BlockPool& slice : chunk->slices) {
     switch (slice.state) {
-      case SliceState::active:
       case SliceState::partial:
       case SliceState::parked:
-        add_pool(usage, slice);
+        add_pool_at_rest(usage, slice);
         break;
       case SliceState::large:
       case SliceState::huge:
-        usage.live_blocks++;
-        usage.live_bytes += as_large(&slice).usable_size;
+        add_large(usage, slice);
         break;
       default:
         break;
     }
   }
+  return usage;
+}
+
+// Active pools are found from the heaps, which never go.
+PA_RACY void add_active_pools(Usage& usage, const Heap& heap) {
+  for (unsigned c = 0; c < kClassCount; c++) {
+    const BlockPool* pool = heap.chains[c].active;
+    if (pool == nullptr) continue;
+    int64_t first = int64_t(divide_up(slice_header_size(pool), class_size(c)));
+    add_pool(usage, class_size(c), int64_t(class_slices(c) * kSliceSize / class_size(c)) - first, heap.active[c].count);
+  }
+}
+
+void add(Usage& usage, const Usage& more) {
+  usage.live_bytes += more.live_bytes;
+  usage.live_blocks += more.live_blocks;
+  usage.free_bytes += more.free_bytes;
 }
 
 void keep_highest(Atomic<uint64_t>& highest, uint64_t value) {
@@ -65,11 +96,15 @@ void keep_highest(Atomic<uint64_t>& highest, uint64_t value) {
 
 Usage usage_gather() {
   Usage usage{large_mapped_bytes(), large_mapped_count(), 0};
+  for (const Heap* heap = heap_list(); heap != nullptr; heap = heap->next) add_active_pools(usage, *heap);
   LockGuard guard(regions_lock);
   regions_find([&](Region& region) {
     for (unsigned c = 0; region.base != nullptr && c < region.chunk_count; c++) {
       char* chunk = chunk_address(region, c);
-      if (chunk_bit_test(owned_chunks, address_of(chunk))) add_chunk(usage, reinterpret_cast<Chunk*>(chunk));
+      if (!chunk_bit_test(owned_chunks, address_of(chunk))) continue;
+      Usage found = usage_of_chunk(reinterpret_cast<Chunk*>(chunk));
+      // A chunk that was closed meanwhile may have been read while others wrote over its header.
+      if (chunk_bit_test(owned_chunks, address_of(chunk))) add(usage, found);
     }
     return false;
   });

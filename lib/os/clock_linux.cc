@@ -28,6 +28,16 @@ int clock_by_system_call(clockid_t clock, struct timespec* now) {
   return int(system_call(SYS_clock_gettime, clock, long(address_of(now))));
 }
 
+// What must be added to an address in the image to get one in memory; old kernels linked the image to
+// run elsewhere.
+uintptr_t load_bias(uintptr_t image, const Elf64_Ehdr* header) {
+  const auto* segments = pointer_to<const Elf64_Phdr>(image + header->e_phoff);
+  for (unsigned i = 0; i < header->e_phnum; i++) {
+    if (segments[i].p_type == PT_LOAD) return image + segments[i].p_offset - segments[i].p_vaddr;
+  }
+  return image;
+}
+
 // The page is a small ELF image; its section headers lead to the dynamic symbols.
 ClockFunction find_clock() {
   uintptr_t image = getauxval(AT_SYSINFO_EHDR);
@@ -39,8 +49,8 @@ ClockFunction find_clock() {
     const auto* symbols = pointer_to<const Elf64_Sym>(image + sections[s].sh_offset);
     const char* names = pointer_to<const char>(image + sections[sections[s].sh_link].sh_offset);
     for (size_t i = 0; i < sections[s].sh_size / sizeof(Elf64_Sym); i++) {
-      if (strcmp(names + symbols[i].st_name, kClockName) != 0) continue;
-      return reinterpret_cast<ClockFunction>(image + symbols[i].st_value);
+      bool is_clock = symbols[i].st_shndx != SHN_UNDEF && strcmp(names + symbols[i].st_name, kClockName) == 0;
+      if (is_clock) return reinterpret_cast<ClockFunction>(load_bias(image, header) + symbols[i].st_value);
     }
   }
   return clock_by_system_call;

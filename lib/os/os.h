@@ -56,6 +56,18 @@ void os_keep_stderr();
 // Writes one whole message to stderr. Lost silently when stderr is not ours to write to.
 void os_write(const char* text, size_t length);
 
+// No signal handler runs in this thread while one of these lives.
+class SignalsBlocked {
+ public:
+  SignalsBlocked();
+  ~SignalsBlocked();
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  uint64_t before_;
+};
+
 [[noreturn]] void os_abort();
 
 }  // namespace poolalloc

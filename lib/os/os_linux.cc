@@ -173,6 +173,15 @@ void os_write(const char* text, size_t length) {
   }
 }
 
+SignalsBlocked::SignalsBlocked() : before_(0) {
+  uint64_t all = ~uint64_t{0};
+  system_call(SYS_rt_sigprocmask, SIG_SETMASK, as_long(&all), as_long(&before_), sizeof all);
+}
+
+SignalsBlocked::~SignalsBlocked() {
+  system_call(SYS_rt_sigprocmask, SIG_SETMASK, as_long(&before_), 0, sizeof before_);
+}
+
 void os_abort() { abort(); }
 
 void check_failed(const char* condition, const char* file, int line) {

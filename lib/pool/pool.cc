@@ -39,14 +39,14 @@ Pool& pool_current(Pool& pool) { return pool.current != nullptr ? *pool.current 
 // above the limit is what the caller wants pools to be like.
 size_t pool_growth(const Pool& first, const Pool& current) {
   size_t most = kPoolGrowthMax - kHeaderSize;
-  if (first.capacity > most) most = first.capacity;
+  if (first.p != nullptr && first.capacity > most) most = first.capacity;
   size_t growth = current.capacity < most / 2 ? current.capacity * 2 : most;
   return growth > kPoolGrowthMin - kHeaderSize ? growth : kPoolGrowthMin - kHeaderSize;
 }
 
 // Chains a pool of `capacity` bytes behind `current`; nullptr when there is no memory.
 Pool* pool_grow(Pool& current, size_t capacity, const PoolSource& source) {
-  void* buffer = source.acquire(kHeaderSize + capacity);
+  void* buffer = capacity <= kRequestMax - kHeaderSize ? source.acquire(kHeaderSize + capacity) : nullptr;
   if (buffer == nullptr) return nullptr;
   Pool* grown = static_cast<Pool*>(buffer);
   *grown = Pool{byte_offset(buffer, kHeaderSize), capacity, 0, current.next, nullptr};
