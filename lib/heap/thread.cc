@@ -214,6 +214,23 @@ void orphan_all_others() {
   registry.owned.store_relaxed(heap_is_usable(thread_heap) ? 1 : 0);
 }
 
+// Settles the pools whose count a vanished thread brought to zero without getting to look at them.
+void settle_all() {
+  auto settle_chunk = [](Chunk* chunk) {
+    for (BlockPool& slice : chunk->slices) {
+      bool at_rest = slice.state == SliceState::partial || slice.state == SliceState::parked;
+      if (at_rest && slice.parked_list.count <= 0) heap_pool_settle(*slice.owner, &slice);
+    }
+  };
+  regions_find([&](Region& region) {
+    for (unsigned c = 0; region.base != nullptr && c < region.chunk_count; c++) {
+      char* chunk = chunk_address(region, c);
+      if (chunk_bit_test(owned_chunks, address_of(chunk))) settle_chunk(reinterpret_cast<Chunk*>(chunk));
+    }
+    return false;
+  });
+}
+
 void release_all_locks() {
   SignalsBlocked blocked;
   forking_thread.store_relaxed(0);
@@ -249,6 +266,7 @@ void heap_fork_parent() {
 void heap_fork_child() {
   // Only this thread exists here.
   orphan_all_others();
+  settle_all();
   accounts_rebuild(divide_up(large_mapped_bytes(), kSliceSize));
   heap_fork_parent();
 }
