@@ -30,6 +30,12 @@ def test_binaries_are_built():
     assert BINARIES, f"no unit tests in {BUILD}: build with -Dtests=true"
 
 
+@pytest.mark.parametrize("name", ["api_c11", "api_cxx17"])
+def test_public_header(name):
+    result = subprocess.run([BUILD / "tests" / name], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 @pytest.mark.parametrize("binary, case", ALL)
 def test_case(binary, case):
     result = subprocess.run([binary, f"--gtest_filter={case}"], capture_output=True, text=True, timeout=120)
