@@ -7,8 +7,7 @@
 
 #include <string.h>
 
-#include "os/os.h"
-#include "pool/pool.h"
+#include "chunk/os_source.h"
 
 namespace poolalloc {
 
@@ -19,12 +18,8 @@ constinit Lock regions_lock{{0}, LockRank::regions, {0}};
 
 namespace {
 
-void* os_pool_acquire(size_t size) { return os_map(round_up(size, os_page_size()), os_page_size()); }
-void os_pool_release(void* buffer, size_t size) { os_unmap(buffer, round_up(size, os_page_size())); }
-constexpr PoolSource kOsSource{os_pool_acquire, os_pool_release};
-
 // Where Region records live. Synchronization: regions_lock.
-constinit Pool region_memory{nullptr, size_t{64} << 10, 0, nullptr, nullptr};
+constinit Pool region_memory{nullptr, kOsSourceCapacity, 0, nullptr, nullptr};
 
 // Chunks of the next region: a quarter of what there is, so that a small process has a small address
 // space and a large one few regions.
