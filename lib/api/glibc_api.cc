@@ -22,6 +22,10 @@ int api_malloc_trim(size_t) {
     heap_release_empty(*heap);
   }
   for (Heap* each = heap_list(); each != nullptr; each = each->next) heap_drain_orphan(*each);
+  {
+    LockGuard guard(shared_heap.lock);
+    heap_release_empty(shared_heap);
+  }
   return purge_all() != 0 ? 1 : 0;
 }
 

@@ -30,7 +30,8 @@ SliceRun run_claimed(Region& region, unsigned chunk, unsigned start, unsigned co
   bool clean = account_claim(region.chunks[chunk], run_mask(start, count));
   BlockPool* first = &reinterpret_cast<Chunk*>(chunk_address(region, chunk))->slices[start];
   PA_ASSERT(first->state == SliceState::free && first->owner == nullptr);
-  return {first, clean};
+  // What shares OS pages with the header is never purged.
+  return {first, clean && start != 0};
 }
 
 SliceRun claim_in_chunk(Region& region, unsigned chunk, const RunRequest& request) {
@@ -169,6 +170,7 @@ void slices_release(BlockPool* first, unsigned count) {
     first[i].owner = nullptr;
     first[i].state = SliceState::free;
     first[i].reciprocal = 0;
+    first[i].back = 0;
   }
   uint64_t bits = run_mask(slice_index(first), count);
   // Release: publishes the reset descriptors, and the end of the use of the memory, to the next

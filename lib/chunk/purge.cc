@@ -56,8 +56,8 @@ unsigned purge_open_chunk(Region& region, unsigned chunk) {
     unsigned start = lowest_bit(candidates);
     unsigned count = lowest_run_length(candidates);
     uint64_t bits = run_mask(start, count);
-    tried |= bits;
     if (!words.free.cas_weak_acquire(free, free & ~bits)) continue;
+    tried |= bits;
     size_t from = start == 0 ? header : start * kSliceSize;
     purged += purge_claimed(words, chunk_address(region, chunk) + from, bits, (start + count) * kSliceSize - from);
     // Release: as above.

@@ -31,8 +31,7 @@ void fork_unlock(Lock& lock) {
 }
 
 template <typename Action>
-void for_each_lock(Action action) {
-  action(registry.lock);
+void for_each_lock_but_the_registrys(Action action) {
   for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) action(heap->lock);
   action(regions_lock);
   action(purge_lock);
@@ -81,7 +80,8 @@ void settle_all() {
 void release_all_locks() {
   SignalsBlocked blocked;
   forking_thread.store_relaxed(0);
-  for_each_lock(fork_unlock);
+  for_each_lock_but_the_registrys(fork_unlock);
+  fork_unlock(registry.lock);  // last: from here on there may be new heaps
 }
 
 }  // namespace
@@ -93,7 +93,8 @@ void heap_fork_prepare() {
   }
   // A signal handler that forks finds either no lock held by this thread or all of them.
   SignalsBlocked blocked;
-  for_each_lock(fork_lock);
+  fork_lock(registry.lock);
+  for_each_lock_but_the_registrys(fork_lock);
   forking_thread.store_relaxed(os_thread_id());
 }
 
@@ -114,7 +115,7 @@ void heap_fork_child() {
   // Only this thread exists here.
   orphan_all_others();
   settle_all();
-  accounts_rebuild(divide_up(large_mapped_bytes(), kSliceSize));
+  accounts_rebuild(large_mapped_slices());
   heap_fork_parent();
 }
 

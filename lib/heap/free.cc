@@ -20,7 +20,7 @@ constinit Atomic<uint64_t> foreign_seen{0};
 BlockPool* pool_find(const void* p) {
   if (!chunk_bit_test(owned_chunks, address_of(p))) return nullptr;
   BlockPool* pool = descriptor_of(p);
-  if (pool->state == SliceState::interior) pool -= pool->back;
+  pool -= pool->back;
   if (pool->owner == nullptr) return nullptr;
   size_t offset = address_of(p) - address_of(slice_address(pool));
   bool is_block = is_multiple(offset, pool->reciprocal) && offset >= slice_header_size(pool) &&

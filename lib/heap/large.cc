@@ -19,6 +19,7 @@ constexpr unsigned kHugeChunksMax = kChunksPerRegion / 2;
 
 constinit Atomic<size_t> mapped_bytes{0};
 constinit Atomic<size_t> mapped_count{0};
+constinit Atomic<size_t> mapped_slices{0};  // each block's mapping rounded up
 
 size_t usable_for(size_t size) { return round_up(size, os_page_size()); }
 size_t slices_for(size_t size) { return divide_up(size, kSliceSize); }
@@ -59,6 +60,7 @@ void mapped_account(size_t old_span, size_t new_span) {
   mapped_bytes.add_relaxed(new_span - old_span);
   if (old_span == 0) mapped_count.add_relaxed(1);
   if (new_span == 0) mapped_count.sub_relaxed(1);
+  mapped_slices.add_relaxed(slices_for(new_span) - slices_for(old_span));
   account_outside(int64_t(slices_for(new_span)) - int64_t(slices_for(old_span)));
 }
 
@@ -206,5 +208,6 @@ void* large_resize(LargeBlock* large, size_t new_size) {
 
 size_t large_mapped_bytes() { return mapped_bytes.load_relaxed(); }
 size_t large_mapped_count() { return mapped_count.load_relaxed(); }
+size_t large_mapped_slices() { return mapped_slices.load_relaxed(); }
 
 }  // namespace poolalloc

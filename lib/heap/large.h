@@ -29,8 +29,9 @@ void large_free(LargeBlock* large);
 // done (the block is then as it was).
 void* large_resize(LargeBlock* large, size_t new_size);
 
-// Bytes and number of blocks with a mapping of their own.
+// Bytes and number of blocks with a mapping of their own, and the slices that these count for.
 size_t large_mapped_bytes();
 size_t large_mapped_count();
+size_t large_mapped_slices();
 
 }  // namespace poolalloc

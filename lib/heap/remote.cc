@@ -17,7 +17,7 @@ RemoteMessage& as_message(Block* block) { return *reinterpret_cast<RemoteMessage
 // The first slice's descriptor of the pool that a block of ours belongs to.
 BlockPool* pool_of(const Block* block) {
   BlockPool* pool = descriptor_of(block);
-  return pool->state == SliceState::interior ? pool - pool->back : pool;
+  return pool - pool->back;
 }
 
 void mailbox_push(Heap& owner, Block* head, Block* last, unsigned count) {
@@ -41,10 +41,9 @@ void batch_send(RemoteBatch& batch) {
   mailbox_push(*pool->owner, batch.head, batch.last, batch.count);
 }
 
-// Up to a slice of blocks: fewer and longer messages cost less, and the pool has no more of them.
+// A slice's worth of blocks: fewer and longer messages cost less, and most pools have no more of them.
 unsigned batch_limit(const BlockPool& pool) {
-  size_t blocks = kSliceSize / class_size(pool.size_class);
-  return unsigned(blocks < pool.capacity ? blocks : pool.capacity);
+  return unsigned((kSliceSize - slice_header_size(&pool)) / class_size(pool.size_class));
 }
 
 RemoteBatch& batch_for(Heap& heap, const BlockPool* pool) {

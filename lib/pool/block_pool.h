@@ -15,9 +15,9 @@
 //   reciprocal == ceil(2^64 / block_size); 0 in a descriptor that is not a pool's first, so that no
 //       address is a block's start there, whoever looks
 //
-// Synchronization: everything belongs to the owning heap; other threads read owner, state, back,
-// size_class and reciprocal of a pool in which they hold a block, which do not change while a block
-// is live.
+// Synchronization: everything belongs to the owning heap; other threads read owner, back, size_class,
+// capacity and reciprocal of a pool in which they hold a block, which do not change while a block is
+// live.
 // Who may use it: chunk (which stores it as a slice's descriptor) and heap.
 #pragma once
 
@@ -87,7 +87,7 @@ struct alignas(kCacheLine) BlockPool {
   uint8_t size_class;
   SliceState state;
   uint8_t slice_count;  // slices of the run, also of large blocks
-  uint8_t back;         // interior: slices to the first one
+  uint8_t back;         // slices to the first one: 0 but in interior slices
 };
 
 static_assert(sizeof(BlockPool) == kCacheLine, "a descriptor is one cache line");

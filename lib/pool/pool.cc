@@ -72,26 +72,28 @@ void* pool_alloc(Pool& pool, size_t size, size_t alignment, const PoolSource& so
   size_t slack = alignment > kBlockAlignment ? alignment - kBlockAlignment : 0;
   if (slack > kRequestMax - kHeaderSize || size > kRequestMax - kHeaderSize - slack) return nullptr;
 
-  if (pool.p == nullptr && size + slack <= pool.capacity) pool.p = source.acquire(pool.capacity);
-
   Pool* current = &pool_current(pool);
+  if (current == &pool && pool.p == nullptr && size + slack <= pool.capacity) pool.p = source.acquire(pool.capacity);
   if (pool_has_room(*current, size, alignment)) return pool_bump(*current, size, alignment);
 
-  // Advance. A pool in use that is too full is passed for good, so each is passed once per reset;
-  // an empty one that is too small is kept for later by putting a new pool before it.
+  // Advance. A pool in use that is too full is passed for good, so each is passed once per reset; an
+  // empty one that is too small is kept for later by putting a new pool before it.
   while (current->next != nullptr) {
     Pool* next = current->next;
     bool has_room = pool_has_room(*next, size, alignment);
     if (!has_room && next->size == 0) break;
-    current = pool.current = next;
-    if (has_room) return pool_bump(*current, size, alignment);
+    current = next;
+    if (!has_room) continue;
+    pool.current = current;
+    return pool_bump(*current, size, alignment);
   }
 
   size_t growth = pool_growth(pool, *current);
   bool oversize = size + slack > growth;
-  Pool* grown = pool_grow(*current, oversize ? size + slack : growth, source);
+  // A pool made for one block is full, so the current one, which may still have room, stays current.
+  Pool* behind = oversize ? &pool_current(pool) : current;
+  Pool* grown = pool_grow(*behind, oversize ? size + slack : growth, source);
   if (grown == nullptr) return nullptr;
-  // A pool made for one block is full: the current one may still have room for smaller blocks.
   if (!oversize) pool.current = grown;
   void* block = pool_bump(*grown, size, alignment);
   PA_CHECK(pool_is_valid(pool));

@@ -1,0 +1,17 @@
+/* free of a pointer 8 bytes into a block.
+ *
+ * Always holds: prints the pointer, misuses it twice, and prints "alive" if it gets that far.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+int main(void) {
+  char *block = malloc(1000);
+  void *p = block + 8;
+  printf("%p\n", p);
+  fflush(stdout);
+  free(p);
+  free(p);
+  puts("alive");
+  return 0;
+}

@@ -1,0 +1,358 @@
+// Randomised stress of the malloc family by many threads: sizes from 0 to 64 MiB, alignments, blocks that
+// one thread allocates and another frees, threads that come and go, children that go on with what they
+// inherited.
+//
+//   stress [SECONDS [THREADS [SEED [LIVE_MIB]]]] [--fork]
+//
+// Always holds: it calls plain malloc, so that it judges whatever allocator is preloaded; built with
+// STRESS_CORE it calls the library's own functions and the process keeps libc's malloc. A block's pattern
+// depends on a stamp that no other block has, so that overlapping blocks show. Exits 0 after one line on
+// stdout, or 1 after one line on stderr that names the law violated.
+#include <malloc.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <atomic>
+
+#ifdef STRESS_CORE
+#include "api/glibc_api.h"
+#include "api/malloc_api.h"
+#define CALL(name) poolalloc::api_##name
+#else
+#define CALL(name) ::name
+#define usable_size malloc_usable_size
+#endif
+
+#if defined(__SANITIZE_THREAD__)
+#define CHILD_MAY_START_THREADS 0  // the sanitizer does not allow it
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define CHILD_MAY_START_THREADS 0
+#endif
+#endif
+#ifndef CHILD_MAY_START_THREADS
+#define CHILD_MAY_START_THREADS 1
+#endif
+
+namespace {
+
+// --- Violations -----------------------------------------------------------------------------------------
+
+[[noreturn]] void violated(const char* law, const void* p, size_t size) {
+  dprintf(STDERR_FILENO, "stress: %s: block %p of %zu bytes, process %d\n", law, p, size, int(getpid()));
+  _exit(1);
+}
+
+// --- Random numbers: splitmix64 -----------------------------------------------------------------------------
+
+struct Random {
+  uint64_t state;
+  uint64_t next() {
+    uint64_t z = state += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+  }
+  uint64_t below(uint64_t bound) { return next() % bound; }
+};
+
+// --- Settings and counts ------------------------------------------------------------------------------------
+
+constexpr size_t kSizeMax = size_t{64} << 20;
+constexpr unsigned kShared = 2048;
+constexpr unsigned kOwn = 256;
+
+double seconds = 10;
+unsigned lanes = 4;
+uint64_t seed = 1;
+size_t live_bound = size_t{512} << 20;
+bool forks = false;
+
+double deadline;
+std::atomic<uint64_t> next_stamp{1};
+std::atomic<size_t> live{0}, live_peak{0};
+std::atomic<uint64_t> operations{0}, threads_started{0}, forks_done{0};
+
+double now() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return double(t.tv_sec) + double(t.tv_nsec) * 1e-9;
+}
+
+// --- Blocks ---------------------------------------------------------------------------------------------
+
+struct Held {
+  char* p;
+  size_t size;  // all that may be used
+  uint64_t stamp;
+};
+
+uint64_t word_at(uint64_t stamp, size_t offset) { return (stamp + offset) * 0x9e3779b97f4a7c15u | 1; }
+
+// The places of a block that carry its pattern: every word of a small one; of a large one both ends and
+// two words in each 4 KiB.
+template <typename Visit>
+void each_word(const Held& held, Visit visit) {
+  const size_t dense = held.size < 8192 ? held.size : 4096;
+  size_t at = 0;
+  for (; at + 8 <= dense; at += 8) visit(at);
+  for (at = 4096; dense == 4096 && at + 8 <= held.size; at += 4096) {
+    visit(at);
+    if (at + 2056 <= held.size) visit(at + 2048);
+  }
+  if (dense == 4096) visit((held.size - 8) & ~size_t{7});
+}
+
+void fill(const Held& held) {
+  each_word(held, [&](size_t at) {
+    uint64_t word = word_at(held.stamp, at);
+    memcpy(held.p + at, &word, 8);
+  });
+  for (size_t at = held.size & ~size_t{7}; at < held.size; at++) held.p[at] = char(held.stamp);
+}
+
+// Of the first `size` bytes.
+void check(const Held& held, size_t size, const char* law) {
+  each_word(held, [&](size_t at) {
+    uint64_t word;
+    if (at + 8 > size) return;
+    memcpy(&word, held.p + at, 8);
+    if (word != word_at(held.stamp, at)) violated(law, held.p + at, held.size);
+  });
+  for (size_t at = held.size & ~size_t{7}; at < held.size && at < size; at++) {
+    if (held.p[at] != char(held.stamp)) violated(law, held.p + at, held.size);
+  }
+}
+
+void check_zero(const char* p, size_t size) {
+  if (size != 0 && (p[0] != 0 || memcmp(p, p + 1, size - 1) != 0)) violated("calloc is not zero", p, size);
+}
+
+// `size`, for which there is room within the bound now, or a small size. Reserves a quarter more, which a
+// block that grows may have.
+size_t room_for(size_t size, size_t small) {
+  size_t reserved = size + size / 4;
+  if (live.fetch_add(reserved) + reserved <= live_bound) return size;
+  live.fetch_sub(reserved);
+  live.fetch_add(small + small / 4);
+  return small;
+}
+
+// Room for `asked` bytes was reserved.
+Held adopt(void* p, size_t asked, size_t alignment) {
+  if (p == nullptr) violated("refused", p, asked);
+  if (reinterpret_cast<uintptr_t>(p) % alignment != 0) violated("misaligned", p, asked);
+  size_t size = CALL(usable_size)(p);
+  if (size < asked) violated("usable size below what was asked for", p, asked);
+  Held held{static_cast<char*>(p), size, next_stamp.fetch_add(1)};
+  size_t total = live.fetch_add(size - asked - asked / 4) + size - asked - asked / 4;
+  size_t peak = live_peak.load();
+  while (total > peak && !live_peak.compare_exchange_weak(peak, total)) {
+  }
+  fill(held);
+  return held;
+}
+
+void release(Held& held) {
+  check(held, held.size, "overwritten");
+  CALL(free)(held.p);
+  live.fetch_sub(held.size);
+  held.p = nullptr;
+}
+
+// Log-distributed, and now and then at a power of two or just above.
+size_t random_size(Random& random) {
+  unsigned bits = unsigned(random.below(random.below(400) == 0 ? 27 : random.below(12) == 0 ? 18 : 12));
+  size_t size = size_t{1} << bits;
+  size = random.below(16) == 0 ? size + random.below(3) - 1 : random.below(size) * 2;
+  return size < kSizeMax ? size : kSizeMax;
+}
+
+Held allocate(Random& random) {
+  size_t size = room_for(random_size(random), random.below(256));
+  uint64_t what = random.below(100);
+  if (what < 20) {
+    size_t count = size % 3 == 0 ? 3 : 1;
+    void* p = CALL(calloc)(count, size / count);
+    if (p != nullptr) check_zero(static_cast<char*>(p), size);
+    return adopt(p, size, 16);
+  }
+  if (what < 35) {
+    size_t alignment = size_t{1} << random.below(random.below(32) == 0 ? 25 : 15);
+    if (what < 28) return adopt(CALL(memalign)(alignment, size), size, alignment);
+    void* p = nullptr;
+    if (alignment < sizeof(void*)) alignment = sizeof(void*);
+    if (CALL(posix_memalign)(&p, alignment, size) != 0) p = nullptr;
+    return adopt(p, size, alignment);
+  }
+  return adopt(CALL(malloc)(size), size, 16);
+}
+
+void resize(Held& held, Random& random) {
+  size_t size = random.below(3) == 0 ? random_size(random) : held.size / 2 + random.below(held.size + 1);
+  size = room_for(size == 0 || size > kSizeMax ? 1 : size, 1 + random.below(256));
+  check(held, held.size, "overwritten");
+  Held old = held;
+  void* p = CALL(realloc)(held.p, size);
+  if (p == nullptr) violated("refused", p, size);
+  old.p = static_cast<char*>(p);
+  check(old, size < old.size ? size : old.size, "realloc lost contents");
+  live.fetch_sub(old.size);
+  held = adopt(p, size, 16);
+}
+
+// --- Slots through which blocks pass from thread to thread --------------------------------------------------
+
+struct Slot {
+  std::atomic<bool> taken;
+  Held held;
+
+  bool try_lock() { return !taken.exchange(true, std::memory_order_acquire); }
+  void unlock() { taken.store(false, std::memory_order_release); }
+};
+Slot shared[kShared];
+
+void swap_with_shared(Held& held, Random& random) {
+  Slot& slot = shared[random.below(kShared)];
+  if (!slot.try_lock()) return;
+  Held other = slot.held;
+  slot.held = held;
+  slot.unlock();
+  held = other;
+}
+
+// --- Threads --------------------------------------------------------------------------------------------
+
+// One thread's life; what it still holds at its end is left to others or freed.
+void live_and_die(uint64_t thread_seed, uint64_t steps) {
+  Random random{thread_seed};
+  Held own[kOwn] = {};
+  for (uint64_t i = 0; i < steps; i++) {
+    Held& held = own[random.below(kOwn)];
+    uint64_t what = random.below(100);
+    if (held.p == nullptr) {
+      held = allocate(random);
+    } else if (what < 20) {
+      resize(held, random);
+    } else if (what < 50) {
+      swap_with_shared(held, random);
+    } else {
+      release(held);
+    }
+    if (live.load() > live_bound / 2 && own[i % kOwn].p != nullptr) release(own[i % kOwn]);
+    if (random.below(30000) == 0) CALL(malloc_trim)(0);
+    if (i % 256 == 255 && now() > deadline) break;
+  }
+  for (Held& held : own) {
+    if (held.p != nullptr && random.below(2) == 0) swap_with_shared(held, random);
+    if (held.p != nullptr) release(held);
+  }
+  operations.fetch_add(steps);
+}
+
+struct Life {
+  uint64_t seed, steps;
+};
+void* life(void* argument) {
+  Life* mine = static_cast<Life*>(argument);
+  live_and_die(mine->seed, mine->steps);
+  return nullptr;
+}
+
+// One thread after the other until the time is over.
+void* lane(void* argument) {
+  Random random{*static_cast<uint64_t*>(argument)};
+  while (now() < deadline) {
+    Life next{random.next(), random.below(4) == 0 ? random.below(200) : random.below(20000)};
+    pthread_t thread;
+    if (pthread_create(&thread, nullptr, life, &next) != 0) violated("no thread", nullptr, 0);
+    pthread_join(thread, nullptr);
+    threads_started.fetch_add(1);
+  }
+  return nullptr;
+}
+
+// --- Children ---------------------------------------------------------------------------------------------
+
+void live_as_child(uint64_t child_seed) {
+  alarm(120);
+  deadline = now() + 0.05;
+  live = 0;
+  live_and_die(child_seed, 2000);
+  for (Slot& slot : shared) {
+    // Taken at the time of the fork: nobody will give it back.
+    if (!slot.try_lock()) continue;
+    if (slot.held.p != nullptr) release(slot.held);
+  }
+  if (CHILD_MAY_START_THREADS) {
+    Life next{child_seed + 1, 2000};
+    pthread_t thread;
+    if (pthread_create(&thread, nullptr, life, &next) != 0) violated("no thread", nullptr, 0);
+    pthread_join(thread, nullptr);
+  }
+  live_and_die(child_seed + 2, 2000);
+  CALL(malloc_trim)(0);
+  _exit(0);
+}
+
+void fork_now_and_then(Random& random) {
+  while (now() < deadline) {
+    usleep(useconds_t(20000 + random.below(80000)));
+    uint64_t child_seed = random.next();
+    pid_t child = fork();
+    if (child == 0) live_as_child(child_seed);
+    int status = 0;
+    if (child < 0 || waitpid(child, &status, 0) != child) violated("no child", nullptr, 0);
+    if (WIFSIGNALED(status)) violated(strsignal(WTERMSIG(status)), nullptr, 0);
+    if (WEXITSTATUS(status) != 0) _exit(1);  // it has said why
+    forks_done.fetch_add(1);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  double values[4] = {seconds, double(lanes), double(seed), double(live_bound >> 20)};
+  int given = 0;
+  for (int i = 1; i < argc; i++) {
+    if (strcmp(argv[i], "--fork") == 0) {
+      forks = true;
+    } else if (given < 4) {
+      values[given++] = strtod(argv[i], nullptr);
+    }
+  }
+  seconds = values[0];
+  lanes = unsigned(values[1]);
+  seed = uint64_t(values[2]);
+  live_bound = size_t(values[3]) << 20;
+  if (seconds <= 0 || lanes < 1 || lanes > 256 || live_bound == 0) {
+    fprintf(stderr, "usage: stress [SECONDS [THREADS [SEED [LIVE_MIB]]]] [--fork]\n");
+    return 2;
+  }
+
+  deadline = now() + seconds;
+  Random random{seed};
+  pthread_t threads[256];
+  uint64_t seeds[256];
+  for (unsigned i = 0; i < lanes; i++) {
+    seeds[i] = random.next();
+    if (pthread_create(&threads[i], nullptr, lane, &seeds[i]) != 0) violated("no thread", nullptr, 0);
+  }
+  if (forks) fork_now_and_then(random);
+  for (unsigned i = 0; i < lanes; i++) pthread_join(threads[i], nullptr);
+  for (Slot& slot : shared) {
+    if (slot.held.p != nullptr) release(slot.held);
+  }
+  if (live.load() != 0) violated("blocks are lost", nullptr, live.load());
+  printf("stress: %llu operations by %llu threads, %llu forks, at most %zu MiB live, seed %llu: no violation\n",
+         (unsigned long long)operations.load(), (unsigned long long)threads_started.load(),
+         (unsigned long long)forks_done.load(), live_peak.load() >> 20, (unsigned long long)seed);
+  return 0;
+}
