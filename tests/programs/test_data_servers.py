@@ -281,12 +281,13 @@ def test_postgres_under_pgbench_answers_and_stops(programs, short_dir, readable)
 
 
 def pgbench_load(cluster, programs, server):
-    """Load a cluster with transactions; its accounts must balance afterwards."""
+    """Load a cluster with transactions; its accounts must balance afterwards. Without pgbench's -n the later
+    of the two programs would empty the history while the earlier one writes it."""
     cluster.pgbench("-i", "-s", "1", "-q")
-    bench = programs.popen([cluster.bin / "pgbench", "-h", cluster.directory, "-U", "admin", "-c", 6, "-j", 2, "-T", 4,
+    bench = programs.popen([cluster.bin / "pgbench", "-h", cluster.directory, "-U", "admin", "-n", "-c", 6, "-j", 2, "-T", 4,
                             "-C", "postgres"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **cluster.kw)
     programs.assert_mapped_in_all(server.pid, least=5)
-    assert "failed transactions: 0" in cluster.pgbench("-c", "4", "-j", "2", "-t", "300", "-M", "prepared")
+    assert "failed transactions: 0" in cluster.pgbench("-n", "-c", "4", "-j", "2", "-t", "300", "-M", "prepared")
     assert bench.wait(60) == 0
     sums = cluster.psql("-c", "select (select sum(abalance) from pgbench_accounts), (select sum(tbalance) from pgbench_tellers),"
                               "(select sum(bbalance) from pgbench_branches), (select sum(delta) from pgbench_history)").out
