@@ -1,8 +1,7 @@
 // The names that the dynamic linker sees instead of libc's: entries.def, expanded.
 //
-// Always holds: nothing is decided here; each entry is one call into the api layer, the fast paths of
-// malloc and free inlined into it.
-// Who may use it: every program that is linked with or preloads the library.
+// Always holds: nothing is decided here; each entry is one call, into the api layer or operator_new.h, the fast paths
+// of malloc and free inlined into it. Who may use it: every program that is linked with or preloads the library.
 #include "api/export.h"
 #include "api/glibc_api.h"
 #include "api/malloc_api.h"

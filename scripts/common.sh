@@ -2,7 +2,7 @@
 # Always holds: sourced, not run; messages go to stderr; nothing is installed that is there already.
 # shellcheck shell=bash
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd -P)
 library=$root/build/release/libpoolalloc.so
 
 say() { printf 'poolalloc: %s\n' "$*" >&2; }
@@ -49,7 +49,8 @@ build() {
   local directory=$1 log
   shift
   log=$directory.log
-  mkdir -p "$(dirname "$directory")" || die "cannot write to $(dirname "$directory")"
+  mkdir -p "$(dirname "$directory")" 2>/dev/null && : 2>/dev/null >>"$directory.lock" ||
+    die "cannot build: no right to write to $(dirname "$directory")"
   (
     flock 9
     if [ ! -e "$directory/build.ninja" ]; then

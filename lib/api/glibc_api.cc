@@ -49,10 +49,10 @@ int api_mallopt(int parameter, int) {
 struct mallinfo2 api_mallinfo2() {
   poolalloc_stats stats = stats_gather();
   struct mallinfo2 info {};
-  info.arena = stats.mapped_bytes - stats.large_bytes;
-  info.hblks = stats.large_blocks;
-  info.hblkhd = stats.large_bytes;
-  info.uordblks = stats.live_bytes - stats.large_bytes;
+  info.arena = stats.reserved_bytes - stats.mapped_bytes;
+  info.hblks = stats.mapped_blocks;
+  info.hblkhd = stats.mapped_bytes;
+  info.uordblks = stats.live_bytes - stats.mapped_bytes;
   info.fordblks = info.arena > info.uordblks ? info.arena - info.uordblks : 0;
   info.keepcost = stats.retained_bytes;
   return info;
@@ -79,14 +79,14 @@ int api_malloc_info(int options, FILE* stream) {
           "  <live blocks=\"%zu\" bytes=\"%zu\"/>\n"
           "  <free bytes=\"%zu\"/>\n"
           "  <retained bytes=\"%zu\"/>\n"
-          "  <mapped bytes=\"%zu\"/>\n"
-          "  <large blocks=\"%zu\" bytes=\"%zu\"/>\n"
+          "  <reserved bytes=\"%zu\"/>\n"
+          "  <mapped blocks=\"%zu\" bytes=\"%zu\"/>\n"
           "  <purged bytes=\"%zu\"/>\n"
           "  <peak bytes=\"%zu\"/>\n"
           "  <threads now=\"%zu\" peak=\"%zu\"/>\n"
           "</malloc>\n",
           poolalloc_version(), stats.live_blocks, stats.live_bytes, stats.free_bytes, stats.retained_bytes,
-          stats.mapped_bytes, stats.large_blocks, stats.large_bytes, stats.purged_bytes, stats.peak_bytes,
+          stats.reserved_bytes, stats.mapped_blocks, stats.mapped_bytes, stats.purged_bytes, stats.peak_bytes,
           stats.thread_count, stats.thread_peak);
   return 0;
 }

@@ -2,9 +2,8 @@
 //
 // Always holds (C23 7.24.3, POSIX, malloc(3)): a failing call returns nullptr with errno ENOMEM, or
 // EINVAL for bad arguments, and leaves old data untouched; a zero size gives a distinct block that can
-// be freed; every block is 16-aligned; free and its relatives keep errno; nothing throws.
-// Thread-safe, all of them.
-// Who may use it: interpose, the pool API and tests.
+// be freed, except in realloc of a block, which it frees; every block is 16-aligned; free and its relatives keep errno;
+// nothing throws. Thread-safe, all of them. Who may use it: interpose, the pool API and tests.
 #pragma once
 
 #include "heap/fast.h"

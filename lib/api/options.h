@@ -6,10 +6,12 @@
 // Who may use it: api.
 #pragma once
 
+#include <stdint.h>
+
 namespace poolalloc {
 
 struct Options {
-  bool stats;  // a summary at exit is wanted, in this process
+  uint64_t stats;  // a summary at exit: 0 none, 1 of every process, else of the process of this number
   bool verbose;
 };
 extern constinit Options options;

@@ -32,8 +32,8 @@ extern "C" {
  *               two not above n, at most 16 (max_align_t). poolalloc_pool_alloc_aligned takes another.
  *   zero size   counts as 1: the block is distinct from every other.
  *   large       A request above the capacity of the next pool gets a pool of its own size.
- *   growth      Each further pool has twice the capacity of the one before it, at least 1 KiB and at
- *               most 1 MiB (or the first pool's capacity, if that is more).
+ *   growth      Each further pool has twice the capacity of the one before it, its header included at
+ *               least 1 KiB and at most 1 MiB (or the first pool's capacity, if that is more).
  *   cost        O(1) amortised, whatever the length of the chain.
  *   memory      Contents are not initialised.
  *
@@ -52,7 +52,7 @@ void *poolalloc_pool_alloc_aligned(Pool *pool, size_t size, size_t alignment);
 
 /* Changes the size of `block` from old_size, as it was asked for, to new_size, and returns where it is
  * now: in place when it shrinks, or when it is the last block allocated and the new size fits; else
- * elsewhere in the chain, its contents copied. NULL with errno ENOMEM on failure; the block is then
+ * elsewhere in the chain, its contents copied and with the alignment that pool_alloc gives. NULL with errno ENOMEM on failure; the block is then
  * untouched. A NULL block is allocated (old_size is ignored). */
 void *poolalloc_pool_realloc(Pool *pool, void *block, size_t old_size, size_t new_size);
 
@@ -85,11 +85,11 @@ typedef struct poolalloc_stats {
                              collected by the owner counts as live */
   size_t free_bytes;      /* bytes of free blocks in pools that have live ones */
   size_t retained_bytes;  /* free memory kept for reuse, not given back to the kernel */
-  size_t mapped_bytes;    /* address space taken for blocks */
+  size_t reserved_bytes;  /* address space taken for blocks */
   size_t purged_bytes;    /* given back to the kernel, in all */
-  size_t large_bytes;     /* live_bytes in blocks with a mapping of their own */
-  size_t large_blocks;    /* number of those */
-  size_t peak_bytes;      /* most memory ever used for pools and large blocks at one time, in slices */
+  size_t mapped_bytes;    /* address space of blocks with a mapping of their own, part of the above */
+  size_t mapped_blocks;   /* number of those */
+  size_t peak_bytes;      /* most address space that pools and large blocks ever used at one time */
   size_t thread_count;    /* threads that have allocated and still run */
   size_t thread_peak;     /* most of those at one time */
   size_t foreign_frees;   /* invalid pointers handed to free, realloc and malloc_usable_size */

@@ -30,6 +30,9 @@ __attribute__((visibility("hidden"))) extern const char _end[];
 namespace poolalloc {
 namespace {
 
+// Asked again at exit: a forked child is another process.
+bool summary_wanted() { return options.stats == 1 || options.stats == uint64_t(os_process_id()); }
+
 // Whether malloc and its relatives are this library's, or another's that the program brings along.
 void report_other_allocators() {
   constexpr const char* kNames[] = {"malloc", "free", "calloc", "realloc", "posix_memalign", "_Znwm", "_ZdlPv"};
@@ -51,7 +54,7 @@ __attribute__((constructor(101))) void start(int, char**, char** environment) {
   heap_start();
   os_note_stderr();
   options_read(environment);
-  if (options.stats) {
+  if (summary_wanted()) {
     os_keep_stderr();
     usage_tracked.store_relaxed(true);
   }
@@ -65,7 +68,7 @@ __attribute__((constructor(101))) void start(int, char**, char** environment) {
 }
 
 __attribute__((destructor)) void finish() {
-  if (options.stats) stats_print_summary();
+  if (summary_wanted()) stats_print_summary();
 }
 
 }  // namespace

@@ -33,13 +33,13 @@ poolalloc_stats stats_gather() {
   Usage usage = usage_gather();
   int64_t retained = region_table.dirty_free.load_relaxed();
   poolalloc_stats stats{};
-  stats.large_bytes = large_mapped_bytes();
-  stats.large_blocks = large_mapped_count();
+  stats.mapped_bytes = large_mapped_bytes();
+  stats.mapped_blocks = large_mapped_count();
   stats.live_bytes = usage.live_bytes;
   stats.live_blocks = usage.live_blocks;
   stats.free_bytes = usage.free_bytes;
   stats.retained_bytes = retained > 0 ? size_t(retained) * kSliceSize : 0;
-  stats.mapped_bytes = region_table.mapped_chunks.load_relaxed() * kChunkSize + stats.large_bytes;
+  stats.reserved_bytes = region_table.mapped_chunks.load_relaxed() * kChunkSize + stats.mapped_bytes;
   stats.purged_bytes = region_table.purged_bytes.load_relaxed();
   stats.peak_bytes = size_t(region_table.slices_peak.load_relaxed()) * kSliceSize;
   stats.thread_count = heap_thread_count();

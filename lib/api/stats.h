@@ -1,7 +1,7 @@
 // Figures of the whole process, gathered by walking regions, chunks and descriptors.
 //
-// Always holds: gathering stops nobody and changes nothing; while other threads allocate, what it
-// reads of them may be a moment old, never invalid.
+// Always holds: gathering changes nothing; what other threads change meanwhile may be counted before or
+// after, or left out (heap/usage.h).
 // Who may use it: api and interpose.
 #pragma once
 

@@ -1,6 +1,6 @@
 // Three tiers of checks. All of them compile in every build.
 //
-//   PA_VERIFY  always on: judges what a user handed us; used only off the fast paths
+//   PA_VERIFY  always on; used only off the fast paths
 //   PA_ASSERT  -Dchecks=basic and full: cheap invariants
 //   PA_CHECK   -Dchecks=full: whole-structure invariant checkers, linear in what they look at
 //

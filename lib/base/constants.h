@@ -38,7 +38,7 @@ inline constexpr unsigned kAddressBits = 48;
 
 // malloc of up to this many bytes takes the fast path.
 inline constexpr size_t kSmallMax = 1024;
-// Blocks up to this size, bytes, come from pools; larger ones are runs of slices.
+// Blocks up to this size, bytes, come from pools; larger ones are runs of slices or more.
 inline constexpr size_t kPoolBlockMax = size_t{64} << 10;
 // Blocks up to this size come from one-slice pools, larger ones from pools of kWidePoolSlices.
 inline constexpr size_t kNarrowBlockMax = size_t{8} << 10;

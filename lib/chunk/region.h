@@ -13,8 +13,8 @@
 // Synchronization: all words atomic. Clearing bits of free_chunks or free (acquire) claims them;
 // setting them (release) publishes everything the last holder wrote, descriptors first of all. The
 // bins are hints: a claim is decided by the free word alone. Regions are added under regions_lock
-// and published by region_count; a Region is never freed, so a reader's pointer stays good.
-// Who may use it: chunk, and statistics for reading.
+// and published by region_table.count; a Region is never freed, so a reader's pointer stays good.
+// Who may use it: chunk; heap for accounts, fork and the usage walk; api for trimming and statistics.
 #pragma once
 
 #include "base/atomic.h"
@@ -62,7 +62,8 @@ extern constinit Lock purge_lock;  // held by whoever purges
 
 inline char* chunk_address(const Region& region, unsigned chunk) { return region.base + chunk * kChunkSize; }
 
-// Calls visit(region) for each mapped region, lowest first, until it returns true; whether one did.
+// Calls visit(region) for each region there ever was, in the order of their records, until it returns true; whether one
+// did.
 template <typename Visit>
 inline bool regions_find(Visit visit) {
   // Acquire: the region behind each index below count is complete.

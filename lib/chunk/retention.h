@@ -29,7 +29,7 @@ struct Retention {
 };
 
 inline constexpr int64_t kRetentionWindow_ms = 1000;
-// Always kept: 16 MiB.
+// Never purged for: 16 MiB; a purge that starts above it stops at half of it.
 inline constexpr int64_t kRetentionFloor = int64_t{16} << (20 - kSliceShift);
 // Distance between where a purge starts and where it stops, so that purges are few: at most 8 MiB.
 inline constexpr int64_t kRetentionStep = int64_t{8} << (20 - kSliceShift);

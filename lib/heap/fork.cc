@@ -3,7 +3,8 @@
 // Always holds: the forking thread holds every lock from prepare on, in their order, so that no other thread is
 // inside a slow path and every chain is at rest. Other threads go on with their fast paths: what the
 // child sees of each of their heaps is a prefix of that thread's writes, and between any two writes of
-// a fast path the lists are whole, and a pool's live count at most one too high (fast.h, remote.cc). So
+// a fast path the lists are whole, and a pool's live count at most one too high for each such thread
+// (fast.h, remote.cc). So
 // in the child every other thread's heap can become an orphan, and be adopted. Meanwhile locking by the
 // forking thread does nothing (lock.h): other libraries' handlers may allocate in between.
 //

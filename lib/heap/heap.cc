@@ -213,7 +213,7 @@ PA_NOINLINE void* heap_malloc_slow(size_t size) {
         PA_CHECK(heap_is_valid(*heap));
       }
       remote_age(*heap);
-      usage_note();
+      usage_note(1);
     }
     return list_take(list);
   }

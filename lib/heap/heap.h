@@ -67,12 +67,12 @@ struct alignas(kCacheLine) Heap {
   alignas(kCacheLine) Lock lock;
   Atomic<HeapState> state;  // Synchronization: written under lock
   Heap* next;               // in the list of all heaps. Synchronization: constant once published
-  Heap* next_orphan;        // Synchronization: heaps_lock
+  Heap* next_orphan;        // Synchronization: the registry's lock
 };
 
 // The calling thread's heap. nullptr before its first use: also before ld.so has filled in a program's
-// thread-local variables, when malloc may be called already. &heap_ended after the thread's last TLS
-// destructors: a heap whose lists stay empty, so every malloc falls into the slow path.
+// thread-local variables, when malloc may be called already. &heap_ended after the thread's TLS
+// destructor has let go of its heap: a heap whose lists stay empty, so every malloc falls into the slow path.
 extern __thread Heap* thread_heap;
 extern constinit Heap heap_ended;
 
@@ -112,7 +112,7 @@ bool heap_is_valid(const Heap& heap);
 
 // --- Threads (thread.cc) -----------------------------------------------------------------------------
 
-// Gives the calling thread a heap: an orphan or a new one. nullptr when its destructors are over or
+// Gives the calling thread a heap: an orphan or a new one. nullptr when it has let go of one already or
 // there is no memory. Sets thread_heap.
 Heap* heap_attach();
 // Called once by the library's constructor, before a second thread exists.

@@ -165,7 +165,7 @@ void* large_alloc(size_t size, size_t alignment, bool* zeroed) {
   if (alignment > kRequestMax / 4 || size > kRequestMax - alignment - 2 * kChunkSize) return nullptr;
   bool ignored;
   void* block = alloc_by_size(size != 0 ? size : 1, alignment, zeroed != nullptr ? zeroed : &ignored);
-  usage_note();
+  if (block != nullptr) usage_note(slices_for(size));
   return block;
 }
 

@@ -1,7 +1,7 @@
 // Size classes: which block size serves a request.
 //
 // Always holds: classes ascend; sizes are multiples of 16 up to 128 and eight per doubling above, so
-// at most 12.5 % of a block is lost; a request that is a multiple of a power of two (up to a slice)
+// at most 15 bytes or 12.5 % of a block are lost; a request that is a multiple of a power of two (up to a slice)
 // gets a block whose size is one too, which is what aligned allocation rests on.
 // Who may use it: heap and above. Pure functions and constant tables.
 #pragma once

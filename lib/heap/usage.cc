@@ -86,12 +86,6 @@ void add(Usage& usage, const Usage& more) {
   usage.free_bytes += more.free_bytes;
 }
 
-void keep_highest(Atomic<uint64_t>& highest, uint64_t value) {
-  uint64_t seen = highest.load_relaxed();
-  while (value > seen && !highest.cas_weak_relaxed(seen, value)) {
-  }
-}
-
 }  // namespace
 
 Usage usage_gather() {
@@ -111,8 +105,8 @@ Usage usage_gather() {
   return usage;
 }
 
-void usage_sample_slow() {
-  if (notes_until_sample.sub_relaxed(1) > 0) return;
+void usage_sample_slow(size_t weight) {
+  if (notes_until_sample.sub_relaxed(int64_t(weight)) > int64_t(weight)) return;
   // A walk looks at every slice; as many notes pay for it.
   notes_until_sample.store_relaxed(region_table.slices_in_use.load_relaxed() / 4 + 16);
   usage_peak();
@@ -120,8 +114,12 @@ void usage_sample_slow() {
 
 Usage usage_peak() {
   Usage usage = usage_gather();
-  keep_highest(peak_bytes, usage.live_bytes);
-  keep_highest(peak_blocks, usage.live_blocks);
+  uint64_t seen = peak_bytes.load_relaxed();
+  while (usage.live_bytes > seen) {
+    if (!peak_bytes.cas_weak_relaxed(seen, usage.live_bytes)) continue;
+    peak_blocks.store_relaxed(usage.live_blocks);
+    break;
+  }
   return Usage{peak_bytes.load_relaxed(), peak_blocks.load_relaxed(), usage.free_bytes};
 }
 

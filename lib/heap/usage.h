@@ -1,13 +1,15 @@
 // How much is in use: a walk over regions, chunks and descriptors, and the peak that walks have seen.
 //
-// Always holds: the walk stops nobody and changes nothing; while other threads allocate, what it reads
-// of them may be a moment old, never invalid. Peaks are tracked only when switched on, and then sampled
-// so that a sample costs about as much as the allocations since the last one.
-// Who may use it: heap and api.
+// Always holds: the walk changes nothing and keeps nobody from allocating, unless a region must be mapped
+// meanwhile; what other threads change under it may be counted before or after, or left out. Peaks are tracked only
+// when switched on, and then sampled so that a sample costs about as much as the allocations since the last one. Who
+// may use it: heap and api.
 #pragma once
 
 #include "base/atomic.h"
 #include "base/check.h"
+
+#include <stddef.h>
 
 namespace poolalloc {
 
@@ -22,13 +24,14 @@ Usage usage_gather();
 // Synchronization: set once at start-up.
 extern constinit Atomic<bool> usage_tracked;
 
-// Called when blocks have been put on a list, or a large block was made: samples when it is time to.
-void usage_sample_slow();
-inline void usage_note() {
-  if (PA_UNLIKELY(usage_tracked.load_relaxed())) usage_sample_slow();
+// Called when blocks have been put on a list, or a large block was made, `weight` slices long: samples
+// when it is time to.
+void usage_sample_slow(size_t weight);
+inline void usage_note(size_t weight) {
+  if (PA_UNLIKELY(usage_tracked.load_relaxed())) usage_sample_slow(weight);
 }
 
-// The most that was live at a sample or is live now.
+// The sample with the most live bytes; now counts as one.
 Usage usage_peak();
 
 }  // namespace poolalloc

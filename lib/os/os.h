@@ -1,7 +1,7 @@
 // The operating system, as the rest of the library sees it.
 //
-// Always holds: these are the only system calls of the library; they are issued directly, so they
-// leave errno alone and cannot be captured by another interposer. A function that fails says so by
+// Always holds: these are the only system calls of the library; they are issued directly (abort apart),
+// so they leave errno alone and cannot be captured by another interposer. A function that fails says so by
 // its return value and has changed nothing. All are thread-safe and async-signal-safe.
 // Who may use it: the chunk layer and above; `pool` and `base` do not.
 #pragma once

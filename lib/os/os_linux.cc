@@ -29,8 +29,9 @@ inline long as_long(const volatile void* p) { return long(address_of(p)); }
 constinit Atomic<uintptr_t> next_hint{0};
 
 void* map_at(uintptr_t hint, size_t size) {
-  long result = system_call(SYS_mmap, long(hint), long(size), PROT_READ | PROT_WRITE,
-                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  // Not MAP_NORESERVE: the kernel shall refuse what it never could give.
+  long result =
+      system_call(SYS_mmap, long(hint), long(size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   return failed(result) ? nullptr : pointer_to(uintptr_t(result));
 }
 

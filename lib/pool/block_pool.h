@@ -10,7 +10,7 @@
 //   list->count                           active, partial: live blocks (held by users or on their
 //                                         way back from other threads); parked: how many more frees
 //                                         wake the pool
-//   live + length(list) == size - first   (a pool inherited by fork may count one live block more)
+//   live + length(list) == size - first   (after a fork, live may be too high by one per vanished thread)
 //   parked implies size == capacity       and the list was empty when it was parked
 //   reciprocal == ceil(2^64 / block_size); 0 in a descriptor that is not a pool's first, so that no
 //       address is a block's start there, whoever looks
