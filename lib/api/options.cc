@@ -42,7 +42,12 @@ bool parse_number(const char* value, uint64_t* number) {
   return *value != 0;
 }
 
-bool apply_stats(const char* value) { return parse_number(value, &options.stats); }
+bool apply_stats(const char* value) {
+  uint64_t number;
+  if (!parse_number(value, &number)) return false;
+  options.stats = number;
+  return true;
+}
 
 bool apply_verbose(const char* value) {
   uint64_t number;
