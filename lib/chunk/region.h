@@ -74,6 +74,18 @@ inline bool regions_find(Visit visit) {
   return false;
 }
 
+// Calls visit(chunk) for each chunk that has a header. regions_lock held, so that they stay mapped.
+template <typename Visit>
+inline void open_chunks_each(Visit visit) {
+  regions_find([&](Region& region) {
+    for (unsigned c = 0; region.base != nullptr && c < region.chunk_count; c++) {
+      char* chunk = chunk_address(region, c);
+      if (chunk_bit_test(owned_chunks, address_of(chunk))) visit(reinterpret_cast<Chunk*>(chunk));
+    }
+    return false;
+  });
+}
+
 // Both with regions_lock held. Maps a region with at least `chunks` chunks, all closed; false when
 // there is no memory. Unmaps regions that are wholly free, to make address space; whether any was.
 bool region_add(unsigned chunks);

@@ -63,18 +63,11 @@ void orphan_all_others() {
 
 // Settles the pools whose count a vanished thread brought to zero without getting to look at them.
 void settle_all() {
-  auto settle_chunk = [](Chunk* chunk) {
+  open_chunks_each([](Chunk* chunk) {
     for (BlockPool& slice : chunk->slices) {
       bool at_rest = slice.state == SliceState::partial || slice.state == SliceState::parked;
       if (at_rest && slice.parked_list.count <= 0) heap_pool_settle(*slice.owner, &slice);
     }
-  };
-  regions_find([&](Region& region) {
-    for (unsigned c = 0; region.base != nullptr && c < region.chunk_count; c++) {
-      char* chunk = chunk_address(region, c);
-      if (chunk_bit_test(owned_chunks, address_of(chunk))) settle_chunk(reinterpret_cast<Chunk*>(chunk));
-    }
-    return false;
   });
 }
 

@@ -92,15 +92,10 @@ Usage usage_gather() {
   Usage usage{large_mapped_bytes(), large_mapped_count(), 0};
   for (const Heap* heap = heap_list(); heap != nullptr; heap = heap->next) add_active_pools(usage, *heap);
   LockGuard guard(regions_lock);
-  regions_find([&](Region& region) {
-    for (unsigned c = 0; region.base != nullptr && c < region.chunk_count; c++) {
-      char* chunk = chunk_address(region, c);
-      if (!chunk_bit_test(owned_chunks, address_of(chunk))) continue;
-      Usage found = usage_of_chunk(reinterpret_cast<Chunk*>(chunk));
-      // A chunk that was closed meanwhile may have been read while others wrote over its header.
-      if (chunk_bit_test(owned_chunks, address_of(chunk))) add(usage, found);
-    }
-    return false;
+  open_chunks_each([&](Chunk* chunk) {
+    Usage found = usage_of_chunk(chunk);
+    // A chunk that was closed meanwhile may have been read while others wrote over its header.
+    if (chunk_bit_test(owned_chunks, address_of(chunk))) add(usage, found);
   });
   return usage;
 }

@@ -1,4 +1,4 @@
-// Laws of fork (heap/thread.cc): the child of a process with running threads finds a heap that works,
+// Laws of fork (heap/fork.cc): the child of a process with running threads finds a heap that works,
 // whatever the others were doing.
 //
 // Always holds: the handlers are those that the library registers itself (api/start.cc); a child uses
