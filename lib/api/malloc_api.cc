@@ -37,21 +37,23 @@ void* alloc_aligned(size_t alignment, size_t size) {
   return large_alloc(size, alignment, nullptr);
 }
 
+// A large block that grows is likely to grow again: it gets a mapping that can, or room for a quarter
+// more, which costs address space until it is used.
+void* alloc_grown(size_t size) {
+  void* block = large_alloc_growable(size);
+  if (block == nullptr && size > kPoolBlockMax && size < kRequestMax / 2) block = alloc_any(size + size / 4, nullptr);
+  return block;
+}
+
 // Copies to a block of another size and frees the old one. A failed call keeps the old one, and is no
 // failure if that is large enough.
-void* move_block(void* p, size_t old_size, size_t new_size, size_t asked_size) {
-  void* moved = alloc_any(asked_size, nullptr);
-  if (moved == nullptr && asked_size != new_size) moved = alloc_any(new_size, nullptr);
+void* move_block(void* p, size_t old_size, size_t new_size) {
+  void* moved = new_size > old_size ? alloc_grown(new_size) : nullptr;
+  if (moved == nullptr) moved = alloc_any(new_size, nullptr);
   if (moved == nullptr) return new_size <= old_size ? p : checked(nullptr);
   memcpy(moved, p, old_size < new_size ? old_size : new_size);
   api_free(p);
   return moved;
-}
-
-// A large block that grows is likely to grow again: room for a quarter more, which costs address
-// space until it is used.
-size_t with_room_to_grow(size_t size) {
-  return size > kPoolBlockMax && size < kRequestMax / 2 ? size + size / 4 : size;
 }
 
 }  // namespace
@@ -87,7 +89,7 @@ void* api_realloc(void* p, size_t size) {
     size_t block_size = class_size(pool->size_class);
     bool fits = size <= block_size && (size >= block_size / 2 || size_class_of(size) == pool->size_class);
     if (fits) return p;
-    return move_block(p, block_size, size, size > block_size ? with_room_to_grow(size) : size);
+    return move_block(p, block_size, size);
   }
   if (size > kRequestMax) return checked(nullptr);
   size_t old_size = large->usable_size;
@@ -95,7 +97,7 @@ void* api_realloc(void* p, size_t size) {
     void* resized = large_resize(large, size);
     if (resized != nullptr) return resized;
   }
-  return move_block(p, old_size, size, size > old_size ? with_room_to_grow(size) : size);
+  return move_block(p, old_size, size);
 }
 
 void* api_reallocarray(void* p, size_t count, size_t size) {

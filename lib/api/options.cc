@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 
+#include "chunk/huge_pages.h"
 #include "heap/foreign.h"
 #include "os/message.h"
 
@@ -23,14 +24,27 @@ struct OptionRow {
   bool (*apply)(const char* value);  // false: not a value of this option
 };
 
+// The index of `value` among the names, -1: none of them.
+template <size_t N>
+int index_of(const char* value, const char* const (&names)[N]) {
+  for (size_t i = 0; i < N; i++) {
+    if (strcmp(value, names[i]) == 0) return int(i);
+  }
+  return -1;
+}
+
 bool apply_foreign(const char* value) {
   static constexpr const char* kNames[] = {"ignore", "warn", "abort"};
-  for (unsigned i = 0; i < 3; i++) {
-    if (strcmp(value, kNames[i]) != 0) continue;
-    foreign_policy.store_relaxed(ForeignPolicy(i));
-    return true;
-  }
-  return false;
+  int index = index_of(value, kNames);
+  if (index >= 0) foreign_policy.store_relaxed(ForeignPolicy(index));
+  return index >= 0;
+}
+
+bool apply_huge_pages(const char* value) {
+  static constexpr const char* kNames[] = {"off", "default", "always"};
+  int index = index_of(value, kNames);
+  if (index >= 0) huge_pages.store_relaxed(HugePages(index));
+  return index >= 0;
 }
 
 bool parse_number(const char* value, uint64_t* number) {

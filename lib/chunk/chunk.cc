@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "chunk/huge_pages.h"
 #include "chunk/region.h"
 #include "os/os.h"
 
@@ -28,6 +29,7 @@ uint64_t eligible_starts(uint64_t free, const RunRequest& request) {
 
 SliceRun run_claimed(Region& region, unsigned chunk, unsigned start, unsigned count) {
   bool clean = account_claim(region.chunks[chunk], run_mask(start, count));
+  region_table.slices_cut.add_relaxed(count);
   BlockPool* first = &reinterpret_cast<Chunk*>(chunk_address(region, chunk))->slices[start];
   PA_ASSERT(first->state == SliceState::free && first->owner == nullptr);
   // What shares OS pages with the header is never purged.
@@ -38,7 +40,9 @@ SliceRun claim_in_chunk(Region& region, unsigned chunk, const RunRequest& reques
   Atomic<uint64_t>& word = region.chunks[chunk].free;
   uint64_t free = word.load_relaxed();
   for (;;) {
-    uint64_t starts = eligible_starts(free, request);
+    // What is dirty is resident already, and warm perhaps.
+    uint64_t starts = eligible_starts(free & region.chunks[chunk].dirty.load_relaxed(), request);
+    if (starts == 0) starts = eligible_starts(free, request);
     if (starts == 0) return {nullptr, false};
     unsigned start = lowest_bit(starts);
     if (word.cas_weak_acquire(free, free & ~run_mask(start, request.count))) {
@@ -116,6 +120,10 @@ Region* claim_or_map_chunks(unsigned count, unsigned* first) {
 // Opens a closed chunk that this thread has claimed and takes a run out of it.
 SliceRun open_and_claim(Region& region, unsigned chunk, const RunRequest& request) {
   ChunkWords& words = region.chunks[chunk];
+  if (words.dirty.load_relaxed() == 0) {
+    bool fit = huge_pages_fit_cut(region_table.slices_cut.load_relaxed(), region_table.untouched.load_relaxed());
+    chunk_advise_huge(region, chunk, 0, huge_pages_wanted(fit));
+  }
   Chunk* header = reinterpret_cast<Chunk*>(chunk_address(region, chunk));
   chunk_header_init(header, &region, chunk, words.dirty.load_relaxed() == 0);
   unsigned start = lowest_bit(eligible_starts(kAllSlices, request));
@@ -159,6 +167,7 @@ bool slices_extend(BlockPool* first, unsigned count, unsigned new_count) {
   } while (!words.free.cas_weak_acquire(free, free & ~bits));
   chunk_rebin(*info.region, info.index);
   account_claim(words, bits);
+  region_table.slices_cut.add_relaxed(new_count - count);
   return true;
 }
 
@@ -182,6 +191,7 @@ void slices_release(BlockPool* first, unsigned count) {
   } else {
     chunk_rebin(region, index);
   }
+  region_table.slices_cut.sub_relaxed(count);
   account_release(count);
   purge_excess();
 }
@@ -207,13 +217,20 @@ void* mapping_acquire(size_t size, size_t alignment) {
   return os_map(size, alignment);
 }
 
-Chunk* chunks_acquire(unsigned count, bool* zeroed) {
+Chunk* chunks_acquire(unsigned count, bool sparse, bool* zeroed) {
   unsigned first;
   Region* region = claim_or_map_chunks(count, &first);
   if (region == nullptr) return nullptr;
   bool header_zeroed = region->chunks[first].dirty.load_relaxed() == 0;
+  int64_t in_use = region_table.slices_in_use.load_relaxed() + count * kSlicesPerChunk;
+  bool wanted = huge_pages_wanted(huge_pages_fit_block(in_use, sparse));
   *zeroed = true;
-  for (unsigned i = 0; i < count; i++) *zeroed &= account_claim(region->chunks[first + i], kAllSlices);
+  for (unsigned i = 0; i < count; i++) {
+    bool clean = account_claim(region->chunks[first + i], kAllSlices);
+    *zeroed &= clean;
+    // The first huge page stays small ones: it has the header, and a block of which little is used ends in it.
+    if (clean) chunk_advise_huge(*region, first + i, i == 0 ? kHugePageSize : 0, wanted);
+  }
   Chunk* chunk = reinterpret_cast<Chunk*>(chunk_address(*region, first));
   chunk_header_init(chunk, region, first, header_zeroed);
   return chunk;

@@ -98,9 +98,9 @@ bool slices_extend(BlockPool* first, unsigned count, unsigned new_count);
 // Gives `count` slices back. Their descriptors are reset here. May purge memory above the budget.
 void slices_release(BlockPool* first, unsigned count);
 
-// Claims `count` whole chunks in a row (1 to kChunksPerRegion) and writes a header into the first.
-// nullptr: no memory.
-Chunk* chunks_acquire(unsigned count, bool* zeroed);
+// Claims `count` whole chunks in a row (1 to kChunksPerRegion) and writes a header into the first;
+// `sparse` says that much of them may never be used. nullptr: no memory.
+Chunk* chunks_acquire(unsigned count, bool sparse, bool* zeroed);
 void chunks_release(Chunk* first, unsigned count);
 
 // os_map, making room by unmapping free regions when the kernel refuses.

@@ -4,6 +4,7 @@
 // meanwhile; no lock of this layer is held over the system call but purge_lock, which the freeing
 // path only ever tries; the OS pages with an open chunk's header keep their memory.
 // Who may use it: through region.h.
+#include "chunk/huge_pages.h"
 #include "chunk/region.h"
 #include "os/os.h"
 
@@ -43,18 +44,19 @@ unsigned purge_closed_chunk(Region& region, unsigned chunk) {
   return purged;
 }
 
-// Free dirty slices of an open chunk, run by run.
-unsigned purge_open_chunk(Region& region, unsigned chunk) {
+// Free dirty slices of an open chunk among the bits `within`, in runs of at least `least`.
+unsigned purge_runs(Region& region, unsigned chunk, uint64_t within, unsigned least) {
   ChunkWords& words = region.chunks[chunk];
   const size_t header = round_up(kChunkHeaderSize, os_page_size());
   unsigned purged = 0;
   uint64_t tried = 0;
   for (;;) {
     uint64_t free = words.free.load_relaxed();
-    uint64_t candidates = free & words.dirty.load_relaxed() & ~tried;
-    if (candidates == 0) return purged;
-    unsigned start = lowest_bit(candidates);
-    unsigned count = lowest_run_length(candidates);
+    uint64_t candidates = free & words.dirty.load_relaxed() & within & ~tried;
+    uint64_t starts = run_starts(candidates, least);
+    if (starts == 0) return purged;
+    unsigned start = lowest_bit(starts);
+    unsigned count = lowest_run_length(candidates >> start);
     uint64_t bits = run_mask(start, count);
     if (!words.free.cas_weak_acquire(free, free & ~bits)) continue;
     tried |= bits;
@@ -69,22 +71,42 @@ unsigned purge_open_chunk(Region& region, unsigned chunk) {
   }
 }
 
+bool is_huge(const Region& region, unsigned chunk) { return (region.huge_chunks.load_relaxed() >> chunk & 1) != 0; }
+
+unsigned purge_small_pages(Region& region, unsigned chunk) {
+  return is_huge(region, chunk) ? 0 : purge_runs(region, chunk, kAllSlices, 1);
+}
+
+// A huge page as a whole: the chunk's second one, because the header keeps the first.
+unsigned purge_huge_page(Region& region, unsigned chunk) {
+  constexpr unsigned kCount = kHugePageSize / kSliceSize;
+  return is_huge(region, chunk) ? purge_runs(region, chunk, run_mask(kSlicesPerChunk - kCount, kCount), kCount) : 0;
+}
+
+// Parts of huge pages: what is left is small pages, slow to take back and to fill again. The last resort.
+unsigned purge_torn_pages(Region& region, unsigned chunk) {
+  unsigned purged = purge_runs(region, chunk, kAllSlices, 1);
+  // Or the kernel would make them huge again.
+  if (purged != 0 && is_huge(region, chunk)) chunk_advise_huge(region, chunk, 0, false);
+  return purged;
+}
+
 // Whole chunks first: they are cheapest to give back and to refill. From the top down, because claims
 // go from the bottom up.
 int64_t purge_down_to(int64_t target) {
   int64_t purged = 0;
-  auto purge_each = [&](unsigned (*purge_chunk)(Region&, unsigned)) {
+  constexpr unsigned (*kSteps[])(Region&, unsigned) = {purge_closed_chunk, purge_small_pages, purge_huge_page,
+                                                       purge_torn_pages};
+  for (auto purge_chunk : kSteps) {
     // Acquire: as in regions_find.
     for (unsigned i = region_table.count.load_acquire(); i-- > 0;) {
       Region& region = *region_table.regions[i];
       for (unsigned c = kChunksPerRegion; c-- > 0;) {
-        if (region_table.dirty_free.load_relaxed() <= target) return;
+        if (region_table.dirty_free.load_relaxed() <= target) return purged;
         if (region.chunks[c].dirty.load_relaxed() != 0) purged += purge_chunk(region, c);
       }
     }
-  };
-  purge_each(purge_closed_chunk);
-  purge_each(purge_open_chunk);
+  }
   return purged;
 }
 

@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "chunk/huge_pages.h"
 #include "chunk/os_source.h"
 
 namespace poolalloc {
@@ -15,6 +16,7 @@ constinit ChunkBitmap owned_chunks{};
 constinit ChunkBitmap aligned_blocks{};
 constinit RegionTable region_table{};
 constinit Lock regions_lock{{0}, LockRank::regions, {0}};
+constinit Atomic<HugePages> huge_pages{HugePages::adaptive};
 
 namespace {
 
@@ -55,6 +57,7 @@ bool region_add(unsigned chunks) {
     base = os_map(count * kChunkSize, kChunkSize);
   }
   if (base == nullptr) return false;
+  if (huge_pages.load_relaxed() == HugePages::off) os_advise_huge(base, count * kChunkSize, false);
   region->base = static_cast<char*>(base);
   region->chunk_count = count;
   bool is_new = index == region_table.count.load_relaxed();
@@ -91,11 +94,23 @@ bool regions_release_free() {
     region_table.used_free.sub_relaxed(used);
     region_table.mapped_chunks.sub_relaxed(region.chunk_count);
     region_table.purged_bytes.add_relaxed(dirty * kSliceSize);
+    region.huge_chunks.store_relaxed(0);
     region.base = nullptr;
     any = true;
     return false;
   });
   return any;
+}
+
+void chunk_advise_huge(Region& region, unsigned chunk, size_t offset, bool wanted) {
+  uint64_t bit = uint64_t{1} << chunk;
+  bool is_huge = (region.huge_chunks.load_relaxed() & bit) != 0;
+  if (!wanted && !is_huge) return;
+  char* start = chunk_address(region, chunk);
+  // What an earlier advice said about the part before the offset must not stay.
+  if (is_huge && (!wanted || offset != 0)) os_advise_huge(start, kChunkSize, false);
+  if (wanted) os_advise_huge(start + offset, kChunkSize - offset, true);
+  wanted ? region.huge_chunks.or_relaxed(bit) : region.huge_chunks.and_relaxed(~bit);
 }
 
 void chunk_rebin(Region& region, unsigned chunk) {
@@ -117,30 +132,32 @@ void chunk_rebin(Region& region, unsigned chunk) {
 
 namespace {
 
-// `level` is used_free after the change.
-void note_change(int64_t in_use, int64_t level) {
+void note_peak(int64_t in_use) {
   int64_t peak = region_table.slices_peak.load_relaxed();
   while (in_use > peak && !region_table.slices_peak.cas_weak_relaxed(peak, in_use)) {
   }
-  retention_note(region_table.retention, level, os_clock_ms());
 }
 
 }  // namespace
 
 bool account_claim(ChunkWords& words, uint64_t bits) {
   unsigned count = bit_count(bits);
-  unsigned dirty = bit_count(words.dirty.or_relaxed(bits) & bits);
-  unsigned used = bit_count(words.used.or_relaxed(bits) & bits);
-  if (dirty != 0) region_table.dirty_free.sub_relaxed(dirty);
+  uint64_t dirty_bits = words.dirty.or_relaxed(bits) & bits;
+  uint64_t used_bits = words.used.or_relaxed(bits) & bits;
+  if (dirty_bits != 0) region_table.dirty_free.sub_relaxed(bit_count(dirty_bits));
   int64_t in_use = region_table.slices_in_use.add_relaxed(count) + count;
-  note_change(in_use, region_table.used_free.sub_relaxed(used) - used);
-  return dirty == 0;
+  note_peak(in_use);
+  unsigned used = bit_count(used_bits);
+  int64_t level = region_table.used_free.sub_relaxed(used) - used;
+  retention_note_claim(region_table.retention, count, bit_count(used_bits & ~dirty_bits), in_use, level, os_clock_ms());
+  return dirty_bits == 0;
 }
 
 void account_release(unsigned count) {
   int64_t in_use = region_table.slices_in_use.sub_relaxed(count) - count;
   region_table.dirty_free.add_relaxed(count);
-  note_change(in_use, region_table.used_free.add_relaxed(count) + count);
+  int64_t level = region_table.used_free.add_relaxed(count) + count;
+  retention_note_release(region_table.retention, count, in_use, level, os_clock_ms());
 }
 
 void accounts_rebuild(size_t outside) {
@@ -163,9 +180,6 @@ void accounts_rebuild(size_t outside) {
   region_table.used_free.store_relaxed(used_free);
 }
 
-void account_outside(int64_t count) {
-  int64_t in_use = region_table.slices_in_use.add_relaxed(count) + count;
-  note_change(in_use, region_table.used_free.load_relaxed());
-}
+void account_outside(int64_t count) { note_peak(region_table.slices_in_use.add_relaxed(count) + count); }
 
 }  // namespace poolalloc

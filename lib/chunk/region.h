@@ -9,6 +9,8 @@
 //   bit c of bins[b] set  <=>  run_bin(chunks[c].free) == b, once nobody is changing it
 //   dirty_free == number of slices that are free and dirty, in open and closed chunks alike
 //   used_free == number of slices that are free and used
+//   slices_cut == number of slices claimed singly or in runs, not as whole chunks
+//   bit c of huge_chunks set  =>  the kernel has been asked for huge pages in chunk c
 //
 // Synchronization: all words atomic. Clearing bits of free_chunks or free (acquire) claims them;
 // setting them (release) publishes everything the last holder wrote, descriptors first of all. The
@@ -39,6 +41,7 @@ struct Region {
   char* base;                    // constant; nullptr while the region is not mapped
   unsigned chunk_count;          // constant while mapped
   Atomic<uint64_t> free_chunks;  // closed chunks
+  Atomic<uint64_t> huge_chunks;
   Atomic<uint64_t> bins[kBinCount];
   ChunkWords chunks[kChunksPerRegion];
 };
@@ -50,6 +53,8 @@ struct RegionTable {
   Atomic<int64_t> dirty_free;      // slices
   Atomic<int64_t> used_free;       // slices
   Atomic<int64_t> slices_in_use;   // slices claimed, those of huge blocks included
+  Atomic<int64_t> slices_cut;      // slices claimed by slices_acquire and slices_extend
+  Atomic<int64_t> untouched;       // bytes in pools that were never handed out
   Atomic<int64_t> slices_peak;     // most there ever were, as seen by claimers
   Atomic<uint64_t> mapped_chunks;  // chunks in all regions
   Atomic<uint64_t> purged_bytes;   // given back to the kernel, in all
@@ -90,6 +95,9 @@ inline void open_chunks_each(Visit visit) {
 // there is no memory. Unmaps regions that are wholly free, to make address space; whether any was.
 bool region_add(unsigned chunks);
 bool regions_release_free();
+
+// Asks for huge pages, or for none, in [chunk + offset, its end); the caller has claimed memory in it.
+void chunk_advise_huge(Region& region, unsigned chunk, size_t offset, bool wanted);
 
 // Puts the chunk into the bin its free word belongs to.
 void chunk_rebin(Region& region, unsigned chunk);

@@ -1,14 +1,16 @@
-// How much free memory to keep: as much as has lately been needed again soon.
+// How much free memory to keep: as much as is likely to be needed again soon.
 //
-// The level is the number of free slices that have been used before, whether their memory is still
-// there or was given back. When a program takes slices again, the level falls; how deep it falls below
-// its recent high is the memory it would have been right to keep. So:
+//   budget = a floor + a share of what is in use + churn + regret
 //
-//   draw     the deepest such fall, halved for every window of time that passes
-//   budget   a floor, a share of what is in use, and the draw
+//   churn    what has been claimed lately, forgotten in step with what is released: a program that goes on
+//            claiming while it releases keeps up to as much as it uses; one that only releases keeps less
+//            and less, so a peak is given back while it is freed
+//   regret   what was given back and then needed again. It lasts as long as the program goes on taking
+//            as much: the level of free slices that have been used before, dirty or not, falls when they are
+//            taken; the deepest such fall below the level's recent high, the draw, is halved for every
+//            window of time that passes, and regret is never more than it
 //
-// A peak that is not repeated causes no draw, and is given back while it is freed; a saw-tooth has a
-// draw of its height after the first repetition, and keeps its memory from then on, until it stops.
+// So a saw-tooth, slow or fast, keeps its memory after the first repetition, until it stops.
 //
 // Always holds: pure arithmetic on the numbers it is told, so a test can replay any history.
 // Synchronization: fields are atomic so that any thread may note; two that do so at once may lose one
@@ -25,6 +27,8 @@ struct Retention {
   Atomic<int64_t> high;           // highest level in the current window, slices
   Atomic<int64_t> previous_high;  // and in the window before
   Atomic<int64_t> draw;           // slices
+  Atomic<int64_t> regret;         // slices
+  Atomic<int64_t> churn;          // slices
   Atomic<uint64_t> window_start;  // ms
 };
 
@@ -35,8 +39,12 @@ inline constexpr int64_t kRetentionFloor = int64_t{16} << (20 - kSliceShift);
 inline constexpr int64_t kRetentionStep = int64_t{8} << (20 - kSliceShift);
 
 inline int64_t higher(int64_t a, int64_t b) { return a > b ? a : b; }
+inline int64_t lower(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// Notes the level at a time; called whenever slices are claimed or released.
+// The most that churn can be, and the volume of releases that makes it forget most.
+inline int64_t retention_churn_max(int64_t in_use) { return higher(in_use, kRetentionFloor); }
+
+// Notes the level at a time.
 inline void retention_note(Retention& r, int64_t level, uint64_t now_ms) {
   uint64_t start = r.window_start.load_relaxed();
   int64_t elapsed = int64_t(now_ms - start);  // negative: another thread has read the clock later
@@ -44,16 +52,36 @@ inline void retention_note(Retention& r, int64_t level, uint64_t now_ms) {
     int64_t windows = elapsed / kRetentionWindow_ms;
     r.previous_high.store_relaxed(windows == 1 ? r.high.load_relaxed() : level);
     r.high.store_relaxed(level);
-    r.draw.store_relaxed(windows < 63 ? r.draw.load_relaxed() >> windows : 0);
+    // What the window that ends has drawn is what may be kept on account of it.
+    int64_t draw = windows < 63 ? r.draw.load_relaxed() >> (windows - 1) : 0;
+    r.regret.store_relaxed(lower(r.regret.load_relaxed(), draw));
+    r.churn.store_relaxed(lower(r.churn.load_relaxed(), draw));
+    r.draw.store_relaxed(draw >> 1);
   }
   if (level > r.high.load_relaxed()) r.high.store_relaxed(level);
   int64_t fall = higher(r.high.load_relaxed(), r.previous_high.load_relaxed()) - level;
   if (fall > r.draw.load_relaxed()) r.draw.store_relaxed(fall);
 }
 
+// Notes that `count` slices were claimed, of which `given_back` had been purged; in_use and level as they are now.
+inline void retention_note_claim(Retention& r, int64_t count, int64_t given_back, int64_t in_use, int64_t level,
+                                 uint64_t now_ms) {
+  retention_note(r, level, now_ms);
+  r.churn.store_relaxed(lower(r.churn.load_relaxed() + count, retention_churn_max(in_use)));
+  if (given_back != 0) r.regret.store_relaxed(lower(r.regret.load_relaxed() + given_back, r.draw.load_relaxed()));
+}
+
+// Notes that `count` slices were released.
+inline void retention_note_release(Retention& r, int64_t count, int64_t in_use, int64_t level, uint64_t now_ms) {
+  retention_note(r, level, now_ms);
+  int64_t churn = r.churn.load_relaxed();
+  int64_t forgotten = churn * count / retention_churn_max(in_use) + 1;
+  r.churn.store_relaxed(higher(churn - forgotten, 0));
+}
+
 // Dirty free slices that may be kept while `in_use` slices are used.
 inline int64_t retention_budget(const Retention& r, int64_t in_use) {
-  return kRetentionFloor + in_use / 16 + r.draw.load_relaxed();
+  return kRetentionFloor + in_use / 16 + r.churn.load_relaxed() + r.regret.load_relaxed();
 }
 
 // Where a purge that has started stops.

@@ -29,6 +29,12 @@ BlockPool* pool_find(const void* p) {
 }
 
 PA_NOINLINE void heap_free_slow(void* p) {
+  // The most frequent case first: a block of another heap whose batch has been begun.
+  if (PA_LIKELY(chunk_bit_test(owned_chunks, address_of(p)))) {
+    BlockPool* pool = descriptor_of(p);
+    bool is_block = pool->owner != nullptr && is_multiple(address_of(p) % kSliceSize, pool->reciprocal);
+    if (PA_LIKELY(is_block && pool->owner != thread_heap)) return remote_free(pool, static_cast<Block*>(p));
+  }
   if (p == nullptr) return;
   BlockPool* pool = pool_find(p);
   if (pool != nullptr) {

@@ -5,6 +5,7 @@
 // Who may use it: through heap.h.
 #include "heap/heap.h"
 
+#include "chunk/region.h"
 #include "heap/remote.h"
 #include "heap/usage.h"
 
@@ -33,6 +34,13 @@ void chain_append(PoolChain& chain, BlockPool* pool) {
   pool->prev = chain.last;
   (chain.last != nullptr ? chain.last->next : chain.first) = pool;
   chain.last = pool;
+}
+
+void chain_prepend(PoolChain& chain, BlockPool* pool) {
+  pool->prev = nullptr;
+  pool->next = chain.first;
+  (chain.first != nullptr ? chain.first->prev : chain.last) = pool;
+  chain.first = pool;
 }
 
 void chain_remove(PoolChain& chain, BlockPool* pool) {
@@ -75,15 +83,28 @@ void pool_park(BlockPool* pool) {
 void pool_wake(Heap& heap, BlockPool* pool, int64_t live) {
   pool->state = SliceState::partial;
   pool->parked_list.count = live;
-  chain_append(heap.chains[pool->size_class], pool);
+  chain_prepend(heap.chains[pool->size_class], pool);
+}
+
+// Bytes of a pool that were never handed out.
+size_t pool_untouched(const BlockPool& pool) { return size_t(pool.capacity - pool.size) * class_size(pool.size_class); }
+
+void untouched_report(Heap& heap) {
+  region_table.untouched.add_relaxed(heap.untouched_change);
+  heap.untouched_change = 0;
 }
 
 // On no chain, no live block -> gone.
-void pool_release(BlockPool* pool) { slices_release(pool, pool->slice_count); }
+void pool_release(Heap& heap, BlockPool* pool) {
+  heap.chains[pool->size_class].pool_count--;
+  heap.untouched_change -= int64_t(pool_untouched(*pool));
+  untouched_report(heap);
+  slices_release(pool, pool->slice_count);
+}
 
 // A fresh pool, on no chain; nullptr: no memory.
 BlockPool* pool_grow(Heap& heap, unsigned size_class) {
-  unsigned slices = class_slices(size_class);
+  unsigned slices = class_slices(size_class, heap.chains[size_class].pool_count);
   BlockPool* pool = slices_acquire(slices, 1, true).first;
   if (pool == nullptr) return nullptr;
   block_pool_init(*pool, &heap, size_class, class_size(size_class), slice_header_size(pool), slices * kSliceSize);
@@ -92,13 +113,18 @@ BlockPool* pool_grow(Heap& heap, unsigned size_class) {
     pool[i].state = SliceState::interior;
     pool[i].back = uint8_t(i);
   }
+  heap.chains[size_class].pool_count++;
+  heap.untouched_change += int64_t(pool_untouched(*pool));
+  untouched_report(heap);
   return pool;
 }
 
-bool pool_bump(BlockPool* pool) {
+bool pool_bump(Heap& heap, BlockPool* pool) {
   if (pool->size == pool->capacity) return false;
   size_t block_size = class_size(pool->size_class);
+  unsigned before = pool->size;
   block_pool_bump(*pool, slice_address(pool), block_size, bump_size(*pool, block_size));
+  heap.untouched_change -= int64_t((pool->size - before) * block_size);
   return true;
 }
 
@@ -106,7 +132,7 @@ bool pool_bump(BlockPool* pool) {
 void active_put_away(Heap& heap, BlockPool* pool) {
   pool_deactivate(heap, pool);
   if (pool->parked_list.count <= 0) {
-    pool_release(pool);
+    pool_release(heap, pool);
   } else if (pool->parked_list.head == nullptr && pool->size == pool->capacity) {
     pool_park(pool);
   } else {
@@ -124,7 +150,7 @@ bool heap_refill(Heap& heap, unsigned size_class) {
   if (list.head != nullptr) return true;
   // Bump.
   if (chain.active != nullptr) {
-    if (pool_bump(chain.active)) return true;
+    if (pool_bump(heap, chain.active)) return true;
     active_put_away(heap, chain.active);
   }
   // Advance.
@@ -132,13 +158,13 @@ bool heap_refill(Heap& heap, unsigned size_class) {
     BlockPool* pool = chain.first;
     chain_remove(chain, pool);
     pool_activate(heap, pool);
-    return list.head != nullptr || pool_bump(pool);
+    return list.head != nullptr || pool_bump(heap, pool);
   }
   // Grow.
   BlockPool* pool = pool_grow(heap, size_class);
   if (pool == nullptr) return false;
   pool_activate(heap, pool);
-  return pool_bump(pool);
+  return pool_bump(heap, pool);
 }
 
 void heap_pool_settle(Heap& heap, BlockPool* pool) {
@@ -148,11 +174,11 @@ void heap_pool_settle(Heap& heap, BlockPool* pool) {
     case SliceState::partial:
       if (pool->parked_list.count > 0) return;
       chain_remove(heap.chains[pool->size_class], pool);
-      return pool_release(pool);
+      return pool_release(heap, pool);
     case SliceState::parked: {
       if (pool->parked_list.count > 0) return;
       int64_t live = block_pool_live(*pool, pool_first_index(*pool));
-      return live == 0 ? pool_release(pool) : pool_wake(heap, pool, live);
+      return live == 0 ? pool_release(heap, pool) : pool_wake(heap, pool, live);
     }
     default:
       PA_VERIFY(!"a pool in none of its states");

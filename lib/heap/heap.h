@@ -25,6 +25,7 @@ struct PoolChain {
   BlockPool* active;
   BlockPool* first;
   BlockPool* last;
+  unsigned pool_count;  // pools of the class, parked ones included
 };
 
 // Blocks of one pool of another heap that this thread has freed and not sent yet; see remote.h.
@@ -59,6 +60,7 @@ struct alignas(kCacheLine) Heap {
   PoolChain chains[kClassCount];     // Synchronization: lock
   RemoteBatch batches[kBatchCount];  // Synchronization: owner only
   unsigned batch_cursor;             // Synchronization: owner only
+  int64_t untouched_change;          // of region_table.untouched, not yet added to it. Synchronization: lock
   unsigned inherited;                // how many live blocks too many its pools may count. Synchronization: fork
 
   // Messages from other threads, newest first; see remote.h. Synchronization: atomic.

@@ -5,6 +5,7 @@
 // Who may use it: through large.h.
 #include "heap/large.h"
 
+#include "chunk/huge_pages.h"
 #include "chunk/region.h"
 #include "heap/usage.h"
 #include "os/os.h"
@@ -47,9 +48,9 @@ void* slices_alloc(size_t size, unsigned alignment_slices, bool* zeroed) {
   return block;
 }
 
-void* huge_alloc(size_t size, size_t offset, bool* zeroed) {
+void* huge_alloc(size_t size, size_t offset, bool sparse, bool* zeroed) {
   unsigned count = unsigned(divide_up(offset + size, kChunkSize));
-  Chunk* chunk = chunks_acquire(count, zeroed);
+  Chunk* chunk = chunks_acquire(count, sparse, zeroed);
   if (chunk == nullptr) return nullptr;
   void* block = byte_offset(chunk, offset);
   describe(as_large(descriptor_of(block)), SliceState::huge, block, usable_for(size), chunk, count * kChunkSize);
@@ -70,7 +71,13 @@ LargeBlock& mapped_descriptor(void* chunk, void* block) {
   return as_large(descriptor_of(block));
 }
 
-void* mapped_alloc(size_t size, size_t alignment) {
+// Advice for the block alone: the header's huge page, which is not all the block's, stays small ones.
+void mapped_advise_huge(char* block, size_t size, bool sparse) {
+  bool fit = huge_pages_fit_block(region_table.slices_in_use.load_relaxed() + int64_t(slices_for(size)), sparse);
+  if (huge_pages_wanted(fit)) os_advise_huge(block, size, true);
+}
+
+void* mapped_alloc(size_t size, size_t alignment, bool sparse) {
   size_t offset = alignment > kHugeOffset ? alignment : kHugeOffset;
   size_t span = round_up(offset + size, os_page_size());
   char* mapping = static_cast<char*>(mapping_acquire(span, alignment > kChunkSize ? alignment : kChunkSize));
@@ -85,6 +92,8 @@ void* mapped_alloc(size_t size, size_t alignment) {
     }
     chunk_bit_set(aligned_blocks, block);
   }
+  if (huge_pages.load_relaxed() == HugePages::off) os_advise_huge(mapping, span, false);
+  mapped_advise_huge(block, span - size_t(block - mapping), sparse);
   chunk_header_init(chunk_of(block - 1), nullptr, 0, true);
   describe(mapped_descriptor(chunk_of(block - 1), block), SliceState::mapped, block, usable_for(size), mapping, span);
   mapped_account(0, span);
@@ -133,38 +142,56 @@ void* mapped_resize(LargeBlock* large, size_t new_size) {
     large->usable_size = usable_for(new_size);
     return block;
   }
-  // The bit goes first: the old place may belong to somebody else as soon as it is unmapped.
-  chunk_bit_clear(owned_chunks, mapping);
-  char* moved = static_cast<char*>(os_remap(mapping, span, new_span, kChunkSize));
-  chunk_bit_set(owned_chunks, moved != nullptr ? moved : mapping);
-  if (moved == nullptr) return nullptr;
-  describe(as_large(descriptor_of(moved + offset)), SliceState::mapped, moved + offset, usable_for(new_size), moved,
+  char* target = os_resize(block, span - offset, new_span - offset) ? mapping : nullptr;
+  if (target == nullptr) {
+    // The header stays behind: header and block may be mappings of different kinds to the kernel.
+    target = static_cast<char*>(mapping_acquire(new_span, kChunkSize));
+    if (target == nullptr) return nullptr;
+    if (!os_move(block, span - offset, target + offset, new_span - offset)) {
+      os_unmap(target, new_span);
+      return nullptr;
+    }
+    chunk_header_init(chunk_of(target), nullptr, 0, true);
+    chunk_bit_clear(owned_chunks, mapping);
+    os_unmap(mapping, offset);
+  }
+  if (new_span > span) mapped_advise_huge(target + offset, new_span - offset, false);
+  describe(as_large(descriptor_of(target + offset)), SliceState::mapped, target + offset, usable_for(new_size), target,
            new_span);
   mapped_account(span, new_span);
-  return moved + offset;
+  return target + offset;
 }
 
 }  // namespace
 
 // The three kinds in turn. The sum of size and alignment does not overflow.
-static void* alloc_by_size(size_t size, size_t alignment, bool* zeroed) {
+static void* alloc_by_size(size_t size, size_t alignment, bool sparse, bool* zeroed) {
   size_t alignment_slices = divide_up(alignment, kSliceSize);
   if (size <= kLargeMax && slices_for(size) + alignment_slices <= kSlicesPerChunk) {
     return slices_alloc(size, unsigned(alignment_slices), zeroed);
   }
   size_t offset = alignment > kHugeOffset ? alignment : kHugeOffset;
   if (alignment < kChunkSize && divide_up(offset + size, kChunkSize) <= kHugeChunksMax) {
-    void* block = huge_alloc(size, offset, zeroed);
+    void* block = huge_alloc(size, offset, sparse, zeroed);
     if (block != nullptr) return block;
   }
   *zeroed = true;
-  return mapped_alloc(size, alignment);
+  return mapped_alloc(size, alignment, sparse);
 }
 
 void* large_alloc(size_t size, size_t alignment, bool* zeroed) {
   if (alignment > kRequestMax / 4 || size > kRequestMax - alignment - 2 * kChunkSize) return nullptr;
   bool ignored;
-  void* block = alloc_by_size(size != 0 ? size : 1, alignment, zeroed != nullptr ? zeroed : &ignored);
+  // Who asks for zeros may mean to leave most of them.
+  bool sparse = zeroed != nullptr;
+  void* block = alloc_by_size(size != 0 ? size : 1, alignment, sparse, zeroed != nullptr ? zeroed : &ignored);
+  if (block != nullptr) usage_note(slices_for(size));
+  return block;
+}
+
+void* large_alloc_growable(size_t size) {
+  if (size <= kLargeMax || size > kRequestMax - 3 * kChunkSize) return nullptr;
+  void* block = mapped_alloc(size, kBlockAlignment, false);
   if (block != nullptr) usage_note(slices_for(size));
   return block;
 }

@@ -18,6 +18,9 @@ namespace poolalloc {
 // when there is no memory or the sum is too large. If `zeroed` is given, it is set to whether the
 // block is known to be zero.
 void* large_alloc(size_t size, size_t alignment, bool* zeroed);
+// A block that has grown and may grow again: with a mapping of its own, which grows without copying.
+// nullptr also when it is too small for that.
+void* large_alloc_growable(size_t size);
 
 // The descriptor of the large block that starts at p; nullptr if none does. Never touches memory
 // that is not ours.

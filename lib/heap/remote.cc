@@ -41,9 +41,13 @@ void batch_send(RemoteBatch& batch) {
   mailbox_push(*pool->owner, batch.head, batch.last, batch.count);
 }
 
-// A slice's worth of blocks: fewer and longer messages cost less, and most pools have no more of them.
+// How many blocks a batch collects. Fewer and longer messages cost less, so all that a small pool has;
+// of larger blocks a few are enough, and more would keep much memory from their owner.
 unsigned batch_limit(const BlockPool& pool) {
-  return unsigned((kSliceSize - slice_header_size(&pool)) / class_size(pool.size_class));
+  constexpr size_t kShortBlock = 256;
+  size_t size = class_size(pool.size_class);
+  size_t bytes = size <= kShortBlock ? kSliceSize - slice_header_size(&pool) : kSliceSize / 4;
+  return bytes > size ? unsigned(bytes / size) : 1;
 }
 
 RemoteBatch& batch_for(Heap& heap, const BlockPool* pool) {

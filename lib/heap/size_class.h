@@ -49,9 +49,13 @@ inline unsigned size_class_of(size_t size) {
 }
 inline size_t class_size(unsigned size_class) { return kSizeClasses.size[size_class]; }
 
-// Slices of a pool of this class.
-inline unsigned class_slices(unsigned size_class) {
-  return class_size(size_class) <= kNarrowBlockMax ? 1 : kWidePoolSlices;
+// Slices of the next pool of this class for a heap that has `pool_count` of them. Wide pools start
+// small, because their unused part would be resident in a huge page.
+inline unsigned class_slices(unsigned size_class, unsigned pool_count) {
+  size_t size = class_size(size_class);
+  if (size <= kNarrowBlockMax) return 1;
+  unsigned least = size <= 2 * kNarrowBlockMax ? 2 : 4;
+  return pool_count < 2 ? least << pool_count : kWidePoolSlices;
 }
 
 static_assert(class_size_compute(kClassCount - 1) == kPoolBlockMax);

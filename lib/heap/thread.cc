@@ -21,6 +21,7 @@ constinit Heap shared_heap{
     .chains = {},
     .batches = {},
     .batch_cursor = 0,
+    .untouched_change = 0,
     .inherited = 0,
     .mailbox = {nullptr},
     .lock = {{0}, LockRank::heap, {0}},

@@ -76,7 +76,7 @@ PA_RACY void add_active_pools(Usage& usage, const Heap& heap) {
     const BlockPool* pool = heap.chains[c].active;
     if (pool == nullptr) continue;
     int64_t first = int64_t(divide_up(slice_header_size(pool), class_size(c)));
-    add_pool(usage, class_size(c), int64_t(class_slices(c) * kSliceSize / class_size(c)) - first, heap.active[c].count);
+    add_pool(usage, class_size(c), int64_t(pool->capacity) - first, heap.active[c].count);
   }
 }
 

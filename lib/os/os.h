@@ -29,9 +29,16 @@ bool os_unmap(void* p, size_t size);
 // when the kernel refuses (locked memory): contents are then unchanged.
 bool os_purge(void* p, size_t size);
 
-// Moves or resizes the mapping [p, p+old_size) to new_size bytes at a multiple of `alignment`
-// without copying. nullptr when it cannot be done: the old mapping is then as it was.
-void* os_remap(void* p, size_t old_size, size_t new_size, size_t alignment);
+// Asks the kernel for huge pages in [p, p+size), or for none. Only advice: no answer.
+void os_advise_huge(void* p, size_t size, bool wanted);
+
+// Makes [p, p+old_size), part of one mapping, new_size bytes long where it is. False when that cannot be
+// done: everything is then as it was.
+bool os_resize(void* p, size_t old_size, size_t new_size);
+// Moves [p, p+old_size), part of one mapping, without copying to [target, target+new_size), which is
+// the caller's and is replaced. False when that cannot be done: everything is then as it was, but the
+// target may be gone.
+bool os_move(void* p, size_t old_size, void* target, size_t new_size);
 
 // Milliseconds of a clock that never goes back; advances in steps of a few.
 uint64_t os_clock_ms();

@@ -100,18 +100,17 @@ bool os_unmap(void* p, size_t size) { return unmap(address_of(p), address_of(p) 
 
 bool os_purge(void* p, size_t size) { return !failed(system_call(SYS_madvise, as_long(p), long(size), MADV_DONTNEED)); }
 
-void* os_remap(void* p, size_t old_size, size_t new_size, size_t alignment) {
-  // In place first; it needs no new range.
-  if (!failed(system_call(SYS_mremap, as_long(p), long(old_size), long(new_size), 0))) return p;
-  void* target = os_map(new_size, alignment);
-  if (target == nullptr) return nullptr;
-  long result = system_call(SYS_mremap, as_long(p), long(old_size), long(new_size), MREMAP_MAYMOVE | MREMAP_FIXED,
-                            as_long(target));
-  if (failed(result)) {
-    os_unmap(target, new_size);
-    return nullptr;
-  }
-  return target;
+void os_advise_huge(void* p, size_t size, bool wanted) {
+  system_call(SYS_madvise, as_long(p), long(size), wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+}
+
+bool os_resize(void* p, size_t old_size, size_t new_size) {
+  return !failed(system_call(SYS_mremap, as_long(p), long(old_size), long(new_size), 0));
+}
+
+bool os_move(void* p, size_t old_size, void* target, size_t new_size) {
+  return !failed(system_call(SYS_mremap, as_long(p), long(old_size), long(new_size), MREMAP_MAYMOVE | MREMAP_FIXED,
+                             as_long(target)));
 }
 
 uintptr_t os_thread_id() {

@@ -238,7 +238,7 @@ TEST_F(ChunkTest, FreeMemoryAboveTheBudgetGoesBackByItself) {
   std::vector<Chunk*> chunks;
   bool zeroed;
   for (int i = 0; i < 10; i++) {
-    chunks.push_back(chunks_acquire(16, &zeroed));
+    chunks.push_back(chunks_acquire(16, false, &zeroed));
     ASSERT_NE(chunks.back(), nullptr);
   }
   uint64_t purged = region_table.purged_bytes.load_relaxed();
@@ -265,7 +265,7 @@ TEST_F(ChunkTest, WholeChunksAreContiguousDescribedAndZeroWhenSaidSo) {
     if (held.size() < 20 && random.below(2) == 0) {
       bool zeroed = false;
       unsigned count = 1 + unsigned(random.below(random.below(8) == 0 ? 64 : 6));
-      Chunk* chunk = chunks_acquire(count, &zeroed);
+      Chunk* chunk = chunks_acquire(count, false, &zeroed);
       ASSERT_NE(chunk, nullptr);
       ASSERT_EQ(address_of(chunk) % kChunkSize, 0u);
       ASSERT_EQ(chunk_address(*chunk->info.region, chunk->info.index), reinterpret_cast<char*>(chunk));
@@ -304,7 +304,7 @@ TEST_F(ChunkTest, WholeChunksAreContiguousDescribedAndZeroWhenSaidSo) {
 
 TEST_F(ChunkTest, FreeRegionsCanBeUnmappedAndMappedAgain) {
   bool zeroed;
-  Chunk* chunk = chunks_acquire(3, &zeroed);
+  Chunk* chunk = chunks_acquire(3, false, &zeroed);
   memset(byte_offset(chunk, kSliceSize), 1, 1000);
   SliceRun kept = slices_acquire(2, 1, true);
   chunks_release(chunk, 3);
@@ -315,7 +315,7 @@ TEST_F(ChunkTest, FreeRegionsCanBeUnmappedAndMappedAgain) {
       EXPECT_FALSE(regions_release_free()) << "nothing is left to unmap";
     }
     expect_regions_valid();
-    chunk = chunks_acquire(40, &zeroed);
+    chunk = chunks_acquire(40, false, &zeroed);
     ASSERT_NE(chunk, nullptr);
     chunks_release(chunk, 40);
     expect_regions_valid();
@@ -374,7 +374,7 @@ TEST_F(ChunkTest, NoSliceHasTwoOwnersAmongThreads) {
       } else if (what < 57) {
         bool zeroed;
         unsigned count = 1 + unsigned(random.below(3));
-        char* start = reinterpret_cast<char*>(chunks_acquire(count, &zeroed));
+        char* start = reinterpret_cast<char*>(chunks_acquire(count, false, &zeroed));
         take(start, count * kSlicesPerChunk);
         held.push_back({start, nullptr, count * kSlicesPerChunk});
       } else if (what == 57 && step % 16 == 0) {

@@ -9,7 +9,7 @@
 namespace poolalloc {
 namespace {
 
-size_t pool_span(unsigned size_class) { return class_slices(size_class) * kSliceSize; }
+size_t pool_span(unsigned size_class) { return class_slices(size_class, 8) * kSliceSize; }
 
 TEST(SizeClass, IsTheSmallestThatFits) {
   for (size_t size = 0; size <= kPoolBlockMax; size++) {

@@ -28,7 +28,8 @@ using test::Random;
 int64_t slices_in_use() {
   int64_t shared = 0;
   for (unsigned c = 0; c < kClassCount; c++) {
-    if (shared_heap.chains[c].active != nullptr && shared_heap.active[c].count == 0) shared += class_slices(c);
+    if (shared_heap.chains[c].active != nullptr && shared_heap.active[c].count == 0)
+      shared += shared_heap.chains[c].active->slice_count;
   }
   return test::slices_in_use() - shared;
 }
