@@ -5,7 +5,7 @@
 // of it is going to be used:
 //
 //   a chunk of pools and large blocks   when the memory cut up so far is more than kHugePagesFrom and
-//                                       all but a sixteenth of it has been handed out to the program
+//                                       all but an eighth of it has been handed out to the program
 //   a block of whole chunks or more     when it brings the whole beyond the same size; not for calloc,
 //                                       whose blocks may be meant to stay sparse
 //
@@ -28,13 +28,13 @@ enum class HugePages : uint8_t {
 extern constinit Atomic<HugePages> huge_pages;
 
 inline constexpr size_t kHugePageSize = size_t{2} << 20;
-// Slices in use from which on a half-used huge page more is at most a few per cent.
-inline constexpr int64_t kHugePagesFrom = int64_t{32} << (20 - kSliceShift);
+// Slices in use from which on a half-used huge page more is a few per cent.
+inline constexpr int64_t kHugePagesFrom = int64_t{16} << (20 - kSliceShift);
 
 // For a chunk that is to be cut up: `cut` slices are so far, with `untouched` bytes never handed out.
 inline bool huge_pages_fit_cut(int64_t cut, int64_t untouched) {
   int64_t untouched_slices = untouched >> kSliceShift;
-  return cut - untouched_slices >= kHugePagesFrom && untouched_slices <= cut / 16;
+  return cut - untouched_slices >= kHugePagesFrom && untouched_slices <= cut / 8;
 }
 
 // For a block of whole chunks, with which `in_use` slices are in use; `sparse`: it may stay so.

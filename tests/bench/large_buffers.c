@@ -1,22 +1,28 @@
-/* Buffers of 256 KiB to 16 MiB, two dozen alive, every OS page touched. Stands for image, video and
- * database programs. */
-#include <stdint.h>
-#include <stdlib.h>
+/* Stands for image, video and database programs: touched buffers of 256 KiB to 16 MiB, two dozen alive. */
+#include "common.h"
 
-enum { kAlive = 24, kBuffers = 3000, kPage = 4096 };
+enum { kAlive = 24, kBuffers = 2000 };
 
-int main(void) {
-  static char *alive[kAlive];
-  uint64_t random = 1;
-  for (int i = 0; i < kBuffers; i++) {
+int main(int argc, char** argv) {
+  static struct {
+    char* block;
+    size_t size;
+  } alive[kAlive];
+  long buffers = share(kBuffers, argument(argc, argv, 1, 100));
+  uint64_t random = 1, sum = 0;
+  for (long i = 0; i < buffers; i++) {
     random = random * 6364136223846793005u + 1442695040888963407u;
     size_t size = (size_t)262144 << (random >> 60) % 7;
     size += (random >> 20) % size / 2;
-    char **slot = &alive[(random >> 40) % kAlive];
-    free(*slot);
-    *slot = malloc(size);
-    for (size_t at = 0; at < size; at += kPage) (*slot)[at] = 1;
+    size_t at = (random >> 40) % kAlive;
+    if (alive[at].block != NULL) block_end(alive[at].block, alive[at].size, (char)at);
+    alive[at].size = size;
+    alive[at].block = block_make(size, (char)at);
+    sum += size;
   }
-  for (int i = 0; i < kAlive; i++) free(alive[i]);
+  for (size_t at = 0; at < kAlive; at++) {
+    if (alive[at].block != NULL) block_end(alive[at].block, alive[at].size, (char)at);
+  }
+  report_checksum(sum);
   return 0;
 }
