@@ -11,6 +11,15 @@
 
 namespace poolalloc {
 
+// In the build with all checks: how many read-modify-write operations and full fences, which are what
+// threads cost each other, this thread has executed.
+#if POOLALLOC_CHECKS >= 2
+inline __thread uint64_t atomic_operations;
+inline void atomic_operation_note() { atomic_operations++; }
+#else
+inline void atomic_operation_note() {}
+#endif
+
 template <typename T>
 struct Atomic {
   T value;
@@ -28,13 +37,13 @@ struct Atomic {
   bool cas_weak_release(T& expected, T desired) { return cas<true, __ATOMIC_RELEASE>(expected, desired); }
   bool cas_acquire(T expected, T desired) { return cas<false, __ATOMIC_ACQUIRE>(expected, desired); }
 
-  T add_relaxed(T v) { return __atomic_fetch_add(&value, v, __ATOMIC_RELAXED); }
-  T sub_relaxed(T v) { return __atomic_fetch_sub(&value, v, __ATOMIC_RELAXED); }
-  T or_relaxed(T v) { return __atomic_fetch_or(&value, v, __ATOMIC_RELAXED); }
-  T and_relaxed(T v) { return __atomic_fetch_and(&value, v, __ATOMIC_RELAXED); }
-  T or_release(T v) { return __atomic_fetch_or(&value, v, __ATOMIC_RELEASE); }
-  T or_seq_cst(T v) { return __atomic_fetch_or(&value, v, __ATOMIC_SEQ_CST); }
-  T and_seq_cst(T v) { return __atomic_fetch_and(&value, v, __ATOMIC_SEQ_CST); }
+  T add_relaxed(T v) { return noted(), __atomic_fetch_add(&value, v, __ATOMIC_RELAXED); }
+  T sub_relaxed(T v) { return noted(), __atomic_fetch_sub(&value, v, __ATOMIC_RELAXED); }
+  T or_relaxed(T v) { return noted(), __atomic_fetch_or(&value, v, __ATOMIC_RELAXED); }
+  T and_relaxed(T v) { return noted(), __atomic_fetch_and(&value, v, __ATOMIC_RELAXED); }
+  T or_release(T v) { return noted(), __atomic_fetch_or(&value, v, __ATOMIC_RELEASE); }
+  T or_seq_cst(T v) { return noted(), __atomic_fetch_or(&value, v, __ATOMIC_SEQ_CST); }
+  T and_seq_cst(T v) { return noted(), __atomic_fetch_and(&value, v, __ATOMIC_SEQ_CST); }
 
  private:
   template <int order>
@@ -43,14 +52,17 @@ struct Atomic {
     __atomic_load(&value, &result, order);
     return result;
   }
+  static void noted() { atomic_operation_note(); }
   template <int order>
   T exchange(T v) {
+    noted();
     T result;
     __atomic_exchange(&value, &v, &result, order);
     return result;
   }
   template <bool weak, int order>
   bool cas(T& expected, T desired) {
+    noted();
     constexpr int failure = order == __ATOMIC_RELEASE ? __ATOMIC_RELAXED : order;
     return __atomic_compare_exchange(&value, &expected, &desired, weak, order, failure);
   }
@@ -58,7 +70,10 @@ struct Atomic {
 
 // Orders this thread's earlier writes before its later reads, as seen by every other thread that
 // does the same between its own.
-inline void fence_seq_cst() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+inline void fence_seq_cst() {
+  atomic_operation_note();
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
 
 // Keeps the compiler (not the processor) from moving memory accesses across it.
 inline void compiler_barrier() { __asm__ __volatile__("" ::: "memory"); }

@@ -45,7 +45,7 @@ PA_INLINE void heap_free(void* p) {
   if (PA_UNLIKELY(!is_multiple(address % kSliceSize, pool->reciprocal))) return heap_free_slow(p);
   FreeList& list = *pool->list;
   list_push(list, static_cast<Block*>(p));
-  if (PA_UNLIKELY(--list.count == 0)) heap_pool_trap(pool);
+  if (PA_UNLIKELY(list_count_down(list))) heap_pool_trap(pool);
 }
 
 }  // namespace poolalloc

@@ -42,7 +42,7 @@ PA_NOINLINE void heap_free_slow(void* p) {
     if (pool->owner != thread_heap) return remote_free(pool, block);
     FreeList& list = *pool->list;
     list_push(list, block);
-    if (--list.count == 0) heap_pool_trap(pool);
+    if (list_count_down(list)) heap_pool_trap(pool);
     return;
   }
   LargeBlock* large = large_find(p);

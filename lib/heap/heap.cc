@@ -195,6 +195,20 @@ PA_NOINLINE void heap_pool_trap(BlockPool* pool) {
   PA_CHECK(heap_is_valid(heap));
 }
 
+int64_t heap_pool_live(const BlockPool& pool) {
+  if (pool.state == SliceState::active) return -1;
+  // Acquire: paired with list_count_down, so that what is counted as freed is done with.
+  int64_t count = __atomic_load_n(&pool.parked_list.count, __ATOMIC_ACQUIRE);
+  if (pool.state == SliceState::partial) return count;
+  unsigned blocks = pool.capacity - pool_first_index(pool);
+  return int64_t(blocks) - (block_pool_wake_count(blocks) - count);
+}
+
+void heap_pool_vacate(Heap& heap, BlockPool* pool) {
+  if (pool->state == SliceState::partial) chain_remove(heap.chains[pool->size_class], pool);
+  pool_release(heap, pool);
+}
+
 void heap_retire_active(Heap& heap) {
   for (PoolChain& chain : heap.chains) {
     if (chain.active != nullptr) active_put_away(heap, chain.active);

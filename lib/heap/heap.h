@@ -65,6 +65,8 @@ struct alignas(kCacheLine) Heap {
 
   // Messages from other threads, newest first; see remote.h. Synchronization: atomic.
   alignas(kCacheLine) Atomic<Block*> mailbox;
+  Atomic<uint32_t> mail_count;     // messages since the mailbox was last taken, about
+  Atomic<uint32_t> mail_patience;  // how many of them make a sender look at them; see heap_reap
 
   alignas(kCacheLine) Lock lock;
   Atomic<HeapState> state;  // Synchronization: written under lock
@@ -104,6 +106,11 @@ void heap_pool_trap(BlockPool* pool);
 bool heap_refill(Heap& heap, unsigned size_class);
 // A pool's count has become zero or less; releases or wakes it. The pool may be gone afterwards.
 void heap_pool_settle(Heap& heap, BlockPool* pool);
+// How many live blocks a pool that is not active has at most, whoever asks; what its owner frees meanwhile
+// may still be counted. -1: it is active.
+int64_t heap_pool_live(const BlockPool& pool);
+// Releases a pool that is not active and whose live blocks are all on their way to the heap.
+void heap_pool_vacate(Heap& heap, BlockPool* pool);
 // Takes the active pools out of use; empty ones are released.
 void heap_retire_active(Heap& heap);
 // Releases active pools without a live block.

@@ -20,7 +20,7 @@ BlockPool* pool_of(const Block* block) {
   return pool - pool->back;
 }
 
-void mailbox_push(Heap& owner, Block* head, Block* last, unsigned count) {
+void mailbox_put(Heap& owner, Block* head, Block* last, unsigned count) {
   RemoteMessage& message = as_message(last);
   Block* below = owner.mailbox.load_relaxed();
   do {
@@ -28,10 +28,16 @@ void mailbox_push(Heap& owner, Block* head, Block* last, unsigned count) {
     message.head = head;
     // Release: publishes the batch and all that was done with its blocks to the collector.
   } while (!owner.mailbox.cas_weak_release(below, last));
+}
+
+void mailbox_push(Heap& owner, Block* head, Block* last, unsigned count) {
+  mailbox_put(owner, head, last, count);
+  uint32_t mail_count = owner.mail_count.add_relaxed(1) + 1;
   // Paired with the fences in heap_drain_orphan and where a heap becomes an orphan: either this
   // thread sees that nobody will collect, or the last collector sees the message.
   fence_seq_cst();
-  if (PA_UNLIKELY(owner.state.load_relaxed() != HeapState::owned)) heap_drain_orphan(owner);
+  if (PA_UNLIKELY(owner.state.load_relaxed() != HeapState::owned)) return heap_drain_orphan(owner);
+  if (PA_UNLIKELY(mail_count >= owner.mail_patience.load_relaxed())) heap_reap(owner);
 }
 
 void batch_send(RemoteBatch& batch) {
@@ -55,6 +61,11 @@ RemoteBatch& batch_for(Heap& heap, const BlockPool* pool) {
   return heap.batches[((address >> kDescriptorShift) ^ (address >> kChunkShift)) % kBatchCount];
 }
 
+Block* message_below(const Block* last) {
+  return pointer_to<Block>(reinterpret_cast<const RemoteMessage*>(last)->below_and_count >> 16);
+}
+unsigned message_count(const RemoteMessage& message) { return unsigned(message.below_and_count & 0xffff); }
+
 // Splices a message's batch into its pool.
 void message_splice(Heap& heap, Block* last) {
   RemoteMessage message = as_message(last);
@@ -63,7 +74,7 @@ void message_splice(Heap& heap, Block* last) {
   FreeList& list = *pool->list;
   last->next = list.head;
   list.head = message.head;
-  list.count -= int64_t(message.below_and_count & 0xffff);
+  list.count -= int64_t(message_count(message));
   if (list.count <= 0) heap_pool_settle(heap, pool);
 }
 
@@ -113,11 +124,77 @@ void heap_collect(Heap& heap) {
   if (PA_LIKELY(heap.mailbox.load_relaxed() == nullptr)) return;
   // Acquire: the senders' last use of the blocks, and their links, happened before.
   Block* message = heap.mailbox.exchange_acquire(nullptr);
+  heap.mail_count.store_relaxed(0);
+  heap.mail_patience.store_relaxed(kMailPatience);
   while (message != nullptr) {
-    Block* below = pointer_to<Block>(as_message(message).below_and_count >> 16);
+    Block* below = message_below(message);
     message_splice(heap, message);
     message = below;
   }
+}
+
+namespace {
+
+// The messages for one pool, made one.
+struct Mail {
+  BlockPool* pool;  // nullptr: unused
+  Block* head;
+  Block* last;
+  unsigned count;
+};
+constexpr unsigned kMailTable = 32;  // on a stack that may be small
+
+void mail_add(Mail& mail, BlockPool* pool, Block* last) {
+  const RemoteMessage message = as_message(last);
+  last->next = mail.pool != nullptr ? mail.head : nullptr;
+  if (mail.pool == nullptr) mail = Mail{pool, nullptr, last, 0};
+  mail.head = message.head;
+  mail.count += message_count(message);
+}
+
+// Handles as many pools as the table can tell apart; returns the messages for others. Adds to *kept how many it
+// put back.
+Block* reap_some(Heap& heap, Block* message, uint32_t* kept) {
+  Mail table[kMailTable] = {};
+  Block* others = nullptr;
+  for (Block* below; message != nullptr; message = below) {
+    below = message_below(message);
+    BlockPool* pool = pool_of(message);
+    Mail& mail = table[(address_of(pool) >> kDescriptorShift) % kMailTable];
+    if (mail.pool == nullptr || mail.pool == pool) {
+      mail_add(mail, pool, message);
+    } else {
+      RemoteMessage& other = as_message(message);
+      other.below_and_count = uint64_t(address_of(others)) << 16 | message_count(other);
+      others = message;
+    }
+  }
+  for (const Mail& mail : table) {
+    if (mail.pool == nullptr) continue;
+    // The count of live blocks may be out of date, but never too low, and what is in the mail is live. So if
+    // they are equal, the owner has no block of the pool in its hands, and is done with the last it had.
+    if (heap_pool_live(*mail.pool) == int64_t(mail.count)) {
+      heap_pool_vacate(heap, mail.pool);
+    } else {
+      mailbox_put(heap, mail.head, mail.last, mail.count);
+      ++*kept;
+    }
+  }
+  return others;
+}
+
+}  // namespace
+
+void heap_reap(Heap& heap) {
+  if (!lock_try_acquire(heap.lock)) return;  // by the owner, or by one who is at it
+  // Acquire: as in heap_collect.
+  Block* message = heap.mailbox.exchange_acquire(nullptr);
+  heap.mail_count.store_relaxed(0);
+  uint32_t kept = 0;
+  while (message != nullptr) message = reap_some(heap, message, &kept);
+  // Twice as many before the next look, so that looks cost less than sending does.
+  heap.mail_patience.store_relaxed(kMailPatience + kept);
+  lock_release(heap.lock);
 }
 
 void heap_drain_orphan(Heap& heap) {

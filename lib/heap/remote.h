@@ -11,6 +11,10 @@
 // and is pushed on the owner's mailbox by one compare-and-swap, however long the batch is. The owner
 // takes the whole mailbox by one exchange and splices each batch into its pool without walking it.
 //
+// An owner that sleeps does not collect. So that what others freed of its blocks does not wait for it, a
+// sender that finds many messages in a mailbox releases the pools whose live blocks are all in there,
+// and leaves the rest (heap_reap).
+//
 // Always holds: a block is in at most one batch or mailbox, and counts as live in its pool until the
 // owner has collected it, so its pool cannot be released before.
 // Synchronization: sending is release: it publishes the freeing thread's last use of the blocks, and
@@ -37,6 +41,12 @@ void remote_flush(Heap& heap);
 // Sends one batch if it has not grown since it was last looked at: called now and then, it leaves
 // none behind for ever.
 void remote_age(Heap& heap);
+
+// Messages in a mailbox, at the least, that make a sender look at them.
+inline constexpr uint32_t kMailPatience = 16;
+// Releases the pools of a heap all of whose live blocks are in its mailbox, unless the heap's lock is taken.
+// Any thread.
+void heap_reap(Heap& heap);
 
 // Takes in the mailbox. heap.lock held, by the owner unless the heap is an orphan or shared.
 void heap_collect(Heap& heap);

@@ -24,6 +24,8 @@ constinit Heap shared_heap{
     .untouched_change = 0,
     .inherited = 0,
     .mailbox = {nullptr},
+    .mail_count = {0},
+    .mail_patience = {kMailPatience},
     .lock = {{0}, LockRank::heap, {0}},
     .state = {HeapState::shared},
     .next = nullptr,
@@ -96,6 +98,7 @@ Heap* heap_take() {
   // Fresh mappings are zero, which is an empty heap but for these.
   heap->small_lists = kSmallLists;
   heap->lock.rank = LockRank::heap;
+  heap->mail_patience.store_relaxed(kMailPatience);
   heap->next = registry.all.load_relaxed();
   // Release: the heap is complete for those who walk the list.
   registry.all.store_release(heap);

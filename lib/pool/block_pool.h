@@ -17,7 +17,7 @@
 //
 // Synchronization: everything belongs to the owning heap; other threads read owner, back, size_class,
 // capacity and reciprocal of a pool in which they hold a block, which do not change while a block is
-// live.
+// live. With the heap's lock they may also read the count of a pool that is not active (heap_reap).
 // Who may use it: chunk (which stores it as a slice's descriptor) and heap.
 #pragma once
 
@@ -60,6 +60,18 @@ PA_INLINE void list_push(FreeList& list, Block* block) {
   compiler_barrier();  // a forked child may stop between any two of these; the list is always whole
   list.head = block;
   compiler_barrier();
+}
+
+// Counts a freed block down; whether the pool must be looked at. Whoever reads the count with acquire sees
+// the block on the list: a processor that keeps its stores in order needs nothing for that.
+PA_INLINE bool list_count_down(FreeList& list) {
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+  return --list.count == 0;
+#else
+  int64_t count = list.count - 1;
+  __atomic_store_n(&list.count, count, __ATOMIC_RELEASE);
+  return count == 0;
+#endif
 }
 
 // What a slice is used for, in its descriptor.

@@ -1,0 +1,78 @@
+"""Huge pages are used where they pay, and nowhere else (lib/chunk/huge_pages.h).
+
+Always holds: what the kernel says counts (/proc/self/smaps_rollup of a program that has just allocated);
+on a system whose policy is "never" the programs must run all the same and have none.
+"""
+import pathlib
+
+import pytest
+
+MIB = 1024  # of KiB
+POLICY = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.fixture(scope="module")
+def policy():
+    text = POLICY.read_text() if POLICY.exists() else "[never]"
+    return text.split("[")[1].split("]")[0]
+
+
+@pytest.fixture
+def memory(run, build):
+    """memory(manner, option) -> resident KiB, KiB in huge pages."""
+    program = build("huge_pages.c", "-pthread")
+
+    def measure(manner, option="default"):
+        result = run([program, manner], env={"POOLALLOC_HUGE_PAGES": option}).ok()
+        resident, huge = map(int, result.out.split())
+        return resident, huge
+    return measure
+
+
+def test_a_large_heap_has_them_and_is_not_larger(memory, policy):
+    resident, huge = memory("large")
+    small_pages, none = memory("large", "off")
+    assert none == 0
+    assert resident <= small_pages * 1.05
+    if policy != "never":
+        assert huge >= resident * 0.8
+
+
+def test_a_small_heap_has_none(memory, policy):
+    if policy == "always":
+        pytest.skip("the system's policy gives them to everybody")
+    resident, huge = memory("small")
+    assert huge == 0
+    assert resident < 16 * MIB
+
+
+def test_many_threads_that_use_little_have_none(memory, policy):
+    if policy == "always":
+        pytest.skip("the system's policy gives them to everybody")
+    resident, _ = memory("threads")
+    assert resident <= memory("threads", "off")[0] * 1.05
+
+
+@pytest.mark.parametrize("manner", ["sparse", "reserved"])
+def test_blocks_that_stay_mostly_unused_do_not_fill_them(memory, policy, manner):
+    if policy == "always":
+        pytest.skip("the system's policy gives them to everybody")
+    assert memory(manner)[0] <= memory(manner, "off")[0] + 2 * MIB
+
+
+@pytest.mark.parametrize("manner", ["buffer", "grown"])
+def test_large_blocks_have_them(memory, policy, manner):
+    resident, huge = memory(manner)
+    assert resident <= memory(manner, "off")[0] * 1.05
+    if policy != "never":
+        assert huge >= resident * 0.8
+
+
+@pytest.mark.parametrize("manner", ["small", "large", "threads", "sparse"])
+@pytest.mark.parametrize("option", ["off", "always"])
+def test_the_options_work(memory, policy, manner, option):
+    _, huge = memory(manner, option)
+    if option == "off" or policy == "never":
+        assert huge == 0
+    else:
+        assert huge > 0
