@@ -14,6 +14,10 @@ constinit Lock purge_lock{{0}, LockRank::purge, {0}};
 
 namespace {
 
+// The most that one call gives back, apart from twice what was just released, 64 MiB: the freeing thread
+// waits for it. The next one goes on.
+constexpr int64_t kPurgeMost = int64_t{64} << (20 - kSliceShift);
+
 // After a purge that the kernel refused (locked memory), how much more must be free before the next try.
 constexpr int64_t kFutileStep = kRetentionFloor;
 constinit Atomic<int64_t> futile_below{0};
@@ -112,13 +116,14 @@ int64_t purge_down_to(int64_t target) {
 
 }  // namespace
 
-void purge_excess() {
+void purge_excess(int64_t released) {
   int64_t budget = retention_budget(region_table.retention, region_table.slices_in_use.load_relaxed());
   int64_t dirty = region_table.dirty_free.load_relaxed();
   if (PA_LIKELY(dirty <= budget) || dirty <= futile_below.load_relaxed()) return;
   if (!lock_try_acquire(purge_lock)) return;  // somebody is at it
   refused.store_relaxed(false);
-  purge_down_to(retention_target(budget));
+  int64_t target = retention_target(budget);
+  purge_down_to(higher(target, dirty - kPurgeMost - 2 * released));
   futile_below.store_relaxed(refused.load_relaxed() ? dirty + kFutileStep : 0);
   lock_release(purge_lock);
 }

@@ -115,8 +115,9 @@ void chunk_try_close(Region& region, unsigned chunk);
 
 // --- Giving memory back (purge.cc) ---------------------------------------------------------------
 
-// Purges down to the budget when more than that is dirty and free. Cheap when it is not.
-void purge_excess();
+// Called when slices were released. Purges towards the budget when more than that is dirty and free, not all
+// of a large excess at once. Cheap when there is none.
+void purge_excess(int64_t released);
 // Purges everything that is free; bytes given back.
 size_t purge_all();
 

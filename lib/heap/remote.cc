@@ -192,8 +192,8 @@ void heap_reap(Heap& heap) {
   heap.mail_count.store_relaxed(0);
   uint32_t kept = 0;
   while (message != nullptr) message = reap_some(heap, message, &kept);
-  // Twice as many before the next look, so that looks cost less than sending does.
-  heap.mail_patience.store_relaxed(kMailPatience + kept);
+  // Twice as many again before the next look, so that looks cost less than sending does.
+  heap.mail_patience.store_relaxed(kMailPatience + 2 * kept);
   lock_release(heap.lock);
 }
 
