@@ -40,7 +40,7 @@ inline constexpr unsigned kAddressBits = 48;
 inline constexpr size_t kSmallMax = 1024;
 // Blocks up to this size, bytes, come from pools; larger ones are runs of slices or more.
 inline constexpr size_t kPoolBlockMax = size_t{64} << 10;
-// Blocks up to this size come from one-slice pools, larger ones from pools of kWidePoolSlices.
+// Blocks up to this size come from one-slice pools, larger ones from pools of up to kWidePoolSlices.
 inline constexpr size_t kNarrowBlockMax = size_t{8} << 10;
 inline constexpr unsigned kWidePoolSlices = 8;
 
@@ -51,7 +51,7 @@ static_assert(kSlicesPerChunk == 64, "a chunk's slices are the bits of one word"
 static_assert(kSlicesPerChunk << kDescriptorShift == 4096, "descriptors fill 4 KiB");
 static_assert(kCacheLine == size_t{1} << kDescriptorShift);
 static_assert(kNarrowBlockMax * 8 <= kSliceSize && kPoolBlockMax * 8 <= kWidePoolSlices * kSliceSize,
-              "a pool has at least eight blocks, less what a chunk header takes");
+              "a pool of full size has at least eight blocks, less what a chunk header takes");
 static_assert(sizeof(size_t) == 8, "64-bit machines only");
 
 }  // namespace poolalloc

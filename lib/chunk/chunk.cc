@@ -21,6 +21,7 @@ constexpr uint64_t kSliceZero = 1;  // the slice with the header
 struct RunRequest {
   unsigned count;
   uint64_t allowed_starts;
+  bool dirty_only;  // the memory must be there still
 };
 
 uint64_t eligible_starts(uint64_t free, const RunRequest& request) {
@@ -40,9 +41,8 @@ SliceRun claim_in_chunk(Region& region, unsigned chunk, const RunRequest& reques
   Atomic<uint64_t>& word = region.chunks[chunk].free;
   uint64_t free = word.load_relaxed();
   for (;;) {
-    // What is dirty is resident already, and warm perhaps.
     uint64_t starts = eligible_starts(free & region.chunks[chunk].dirty.load_relaxed(), request);
-    if (starts == 0) starts = eligible_starts(free, request);
+    if (starts == 0 && !request.dirty_only) starts = eligible_starts(free, request);
     if (starts == 0) return {nullptr, false};
     unsigned start = lowest_bit(starts);
     if (word.cas_weak_acquire(free, free & ~run_mask(start, request.count))) {
@@ -146,8 +146,12 @@ SliceRun slices_acquire(unsigned count, unsigned alignment, bool header_allowed)
   PA_ASSERT(count >= 1 && count + alignment <= kSlicesPerChunk);
   uint64_t allowed = aligned_starts(alignment);
   if (count > 1 || !header_allowed) allowed &= ~kSliceZero;
-  const RunRequest request{count, allowed};
-  SliceRun run = claim_in_open_chunk(request);
+  RunRequest request{count, allowed, true};
+  SliceRun run{nullptr, false};
+  // What is dirty is resident already, and warm perhaps.
+  if (region_table.dirty_free.load_relaxed() >= int64_t(count)) run = claim_in_open_chunk(request);
+  request.dirty_only = false;
+  if (run.first == nullptr) run = claim_in_open_chunk(request);
   if (run.first != nullptr) return run;
   unsigned chunk;
   Region* region = claim_or_map_chunks(1, &chunk);

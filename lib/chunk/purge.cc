@@ -20,6 +20,7 @@ constexpr int64_t kPurgeMost = int64_t{64} << (20 - kSliceShift);
 
 // After a purge that the kernel refused (locked memory), how much more must be free before the next try.
 constexpr int64_t kFutileStep = kRetentionFloor;
+// The level of dirty free slices up to which another try would be futile; sinks with it.
 constinit Atomic<int64_t> futile_below{0};
 constinit Atomic<bool> refused{false};  // Synchronization: purge_lock
 
@@ -49,7 +50,7 @@ unsigned purge_closed_chunk(Region& region, unsigned chunk) {
 }
 
 // Free dirty slices of an open chunk among the bits `within`, in runs of at least `least`.
-unsigned purge_runs(Region& region, unsigned chunk, uint64_t within, unsigned least) {
+unsigned purge_runs(Region& region, unsigned chunk, uint64_t within, unsigned least, bool tears = false) {
   ChunkWords& words = region.chunks[chunk];
   const size_t header = round_up(kChunkHeaderSize, os_page_size());
   unsigned purged = 0;
@@ -66,6 +67,8 @@ unsigned purge_runs(Region& region, unsigned chunk, uint64_t within, unsigned le
     tried |= bits;
     size_t from = start == 0 ? header : start * kSliceSize;
     purged += purge_claimed(words, chunk_address(region, chunk) + from, bits, (start + count) * kSliceSize - from);
+    // Or the kernel would make torn pages huge again.
+    if (tears) chunk_advise_huge(region, chunk, 0, false);
     // Release: as above.
     if ((words.free.or_release(bits) | bits) == kAllSlices) {
       chunk_try_close(region, chunk);
@@ -88,16 +91,11 @@ unsigned purge_huge_page(Region& region, unsigned chunk) {
 }
 
 // Parts of huge pages: what is left is small pages, slow to take back and to fill again. The last resort.
-unsigned purge_torn_pages(Region& region, unsigned chunk) {
-  unsigned purged = purge_runs(region, chunk, kAllSlices, 1);
-  // Or the kernel would make them huge again.
-  if (purged != 0 && is_huge(region, chunk)) chunk_advise_huge(region, chunk, 0, false);
-  return purged;
-}
+unsigned purge_torn_pages(Region& region, unsigned chunk) { return purge_runs(region, chunk, kAllSlices, 1, true); }
 
 // Whole chunks first: they are cheapest to give back and to refill. From the top down, because claims
 // go from the bottom up.
-int64_t purge_down_to(int64_t target) {
+int64_t purge_down_to(int64_t target, int64_t most) {
   int64_t purged = 0;
   constexpr unsigned (*kSteps[])(Region&, unsigned) = {purge_closed_chunk, purge_small_pages, purge_huge_page,
                                                        purge_torn_pages};
@@ -106,7 +104,7 @@ int64_t purge_down_to(int64_t target) {
     for (unsigned i = region_table.count.load_acquire(); i-- > 0;) {
       Region& region = *region_table.regions[i];
       for (unsigned c = kChunksPerRegion; c-- > 0;) {
-        if (region_table.dirty_free.load_relaxed() <= target) return purged;
+        if (region_table.dirty_free.load_relaxed() <= target || purged >= most) return purged;
         if (region.chunks[c].dirty.load_relaxed() != 0) purged += purge_chunk(region, c);
       }
     }
@@ -119,18 +117,19 @@ int64_t purge_down_to(int64_t target) {
 void purge_excess(int64_t released) {
   int64_t budget = retention_budget(region_table.retention, region_table.slices_in_use.load_relaxed());
   int64_t dirty = region_table.dirty_free.load_relaxed();
-  if (PA_LIKELY(dirty <= budget) || dirty <= futile_below.load_relaxed()) return;
+  int64_t futile = futile_below.load_relaxed();
+  if (PA_UNLIKELY(futile > dirty + kFutileStep)) futile_below.store_relaxed(futile = dirty + kFutileStep);
+  if (PA_LIKELY(dirty <= budget) || dirty <= futile) return;
   if (!lock_try_acquire(purge_lock)) return;  // somebody is at it
   refused.store_relaxed(false);
-  int64_t target = retention_target(budget);
-  purge_down_to(higher(target, dirty - kPurgeMost - 2 * released));
-  futile_below.store_relaxed(refused.load_relaxed() ? dirty + kFutileStep : 0);
+  purge_down_to(retention_target(budget), kPurgeMost + 2 * released);
+  futile_below.store_relaxed(refused.load_relaxed() ? region_table.dirty_free.load_relaxed() + kFutileStep : 0);
   lock_release(purge_lock);
 }
 
 size_t purge_all() {
   LockGuard guard(purge_lock);
-  return size_t(purge_down_to(0)) * kSliceSize;
+  return size_t(purge_down_to(0, INT64_MAX)) * kSliceSize;
 }
 
 }  // namespace poolalloc

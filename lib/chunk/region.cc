@@ -160,22 +160,35 @@ void account_release(unsigned count) {
   retention_note_release(region_table.retention, count, in_use, level, os_clock_ms());
 }
 
+// Whether the chunk is open, and not the first of a huge block.
+static bool is_cut(const Region& region, unsigned chunk) {
+  const char* start = chunk_address(region, chunk);
+  if (!chunk_bit_test(owned_chunks, address_of(start))) return false;
+  for (const BlockPool& slice : reinterpret_cast<const Chunk*>(start)->slices) {
+    if (slice.state == SliceState::huge) return false;
+  }
+  return true;
+}
+
 void accounts_rebuild(size_t outside) {
   int64_t in_use = int64_t(outside);
   int64_t dirty_free = 0;
   int64_t used_free = 0;
+  int64_t cut = 0;
   regions_find([&](Region& region) {
     for (unsigned c = 0; region.base != nullptr && c < region.chunk_count; c++) {
       const ChunkWords& words = region.chunks[c];
       bool closed = (region.free_chunks.load_relaxed() >> c & 1) != 0;
       uint64_t free = closed ? kAllSlices : words.free.load_relaxed();
       in_use += bit_count(~free);
+      if (is_cut(region, c)) cut += bit_count(~free);
       dirty_free += bit_count(words.dirty.load_relaxed() & free);
       used_free += bit_count(words.used.load_relaxed() & free);
     }
     return false;
   });
   region_table.slices_in_use.store_relaxed(in_use);
+  region_table.slices_cut.store_relaxed(cut);
   region_table.dirty_free.store_relaxed(dirty_free);
   region_table.used_free.store_relaxed(used_free);
 }

@@ -14,7 +14,7 @@
 //
 // Always holds: pure arithmetic on the numbers it is told, so a test can replay any history.
 // Synchronization: fields are atomic so that any thread may note; two that do so at once may lose one
-// of the two observations, which the next one repeats.
+// of the two observations, which moves a budget a little.
 // Who may use it: chunk.
 #pragma once
 

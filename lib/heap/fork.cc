@@ -48,8 +48,11 @@ void orphan_all_others() {
   for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) {
     if (heap == thread_heap || heap == &shared_heap) continue;
     gone++;
-    heap_collect(*heap);
-    heap_retire_active(*heap);
+    // Not the one that the code was at which a signal handler interrupted in order to fork.
+    if (heap->lock.holder.load_relaxed() != os_thread_id()) {
+      heap_collect(*heap);
+      heap_retire_active(*heap);
+    }
     heap->state.store_relaxed(HeapState::orphan);
     heap->next_orphan = registry.orphans;
     registry.orphans = heap;

@@ -32,7 +32,9 @@ PA_NOINLINE void heap_free_slow(void* p) {
   // The most frequent case first: a block of another heap whose batch has been begun.
   if (PA_LIKELY(chunk_bit_test(owned_chunks, address_of(p)))) {
     BlockPool* pool = descriptor_of(p);
-    bool is_block = pool->owner != nullptr && is_multiple(address_of(p) % kSliceSize, pool->reciprocal);
+    size_t offset = address_of(p) % kSliceSize;
+    bool is_block = pool->owner != nullptr && is_multiple(offset, pool->reciprocal) &&
+                    offset >= slice_header_size(pool) && offset < pool->capacity * class_size(pool->size_class);
     if (PA_LIKELY(is_block && pool->owner != thread_heap)) return remote_free(pool, static_cast<Block*>(p));
   }
   if (p == nullptr) return;

@@ -199,6 +199,8 @@ int64_t heap_pool_live(const BlockPool& pool) {
   if (pool.state == SliceState::active) return -1;
   // Acquire: paired with list_count_down, so that what is counted as freed is done with.
   int64_t count = __atomic_load_n(&pool.parked_list.count, __ATOMIC_ACQUIRE);
+  // The owner is on its way to look at the pool, or about to: heap_pool_trap.
+  if (count <= 0) return -1;
   if (pool.state == SliceState::partial) return count;
   unsigned blocks = pool.capacity - pool_first_index(pool);
   return int64_t(blocks) - (block_pool_wake_count(blocks) - count);
@@ -213,6 +215,7 @@ void heap_retire_active(Heap& heap) {
   for (PoolChain& chain : heap.chains) {
     if (chain.active != nullptr) active_put_away(heap, chain.active);
   }
+  untouched_report(heap);
 }
 
 void heap_release_empty(Heap& heap) {

@@ -72,8 +72,9 @@ LargeBlock& mapped_descriptor(void* chunk, void* block) {
 }
 
 // Advice for the block alone: the header's huge page, which is not all the block's, stays small ones.
-void mapped_advise_huge(char* block, size_t size, bool sparse) {
-  bool fit = huge_pages_fit_block(region_table.slices_in_use.load_relaxed() + int64_t(slices_for(size)), sparse);
+// `more` is what it adds to what is in use.
+void mapped_advise_huge(char* block, size_t size, size_t more, bool sparse) {
+  bool fit = huge_pages_fit_block(region_table.slices_in_use.load_relaxed() + int64_t(slices_for(more)), sparse);
   if (huge_pages_wanted(fit)) os_advise_huge(block, size, true);
 }
 
@@ -93,7 +94,7 @@ void* mapped_alloc(size_t size, size_t alignment, bool sparse) {
     chunk_bit_set(aligned_blocks, block);
   }
   if (huge_pages.load_relaxed() == HugePages::off) os_advise_huge(mapping, span, false);
-  mapped_advise_huge(block, span - size_t(block - mapping), sparse);
+  mapped_advise_huge(block, span - size_t(block - mapping), span, sparse);
   chunk_header_init(chunk_of(block - 1), nullptr, 0, true);
   describe(mapped_descriptor(chunk_of(block - 1), block), SliceState::mapped, block, usable_for(size), mapping, span);
   mapped_account(0, span);
@@ -138,24 +139,31 @@ void* mapped_resize(LargeBlock* large, size_t new_size) {
   if (offset != kHugeOffset && new_size <= large->usable_size && new_size >= large->usable_size / 2) return block;
   if (offset != kHugeOffset || new_size > kRequestMax - kChunkSize - offset) return nullptr;
   size_t new_span = round_up(offset + new_size, os_page_size());
-  if (new_span == span) {
+  if (new_span == span || (new_span < span && new_size >= large->usable_size)) {
     large->usable_size = usable_for(new_size);
     return block;
   }
   char* target = os_resize(block, span - offset, new_span - offset) ? mapping : nullptr;
   if (target == nullptr) {
-    // The header stays behind: header and block may be mappings of different kinds to the kernel.
+    if (new_span < span) return nullptr;
+    // With room to grow in place next time, unless address space is short.
+    new_span = round_up(offset + new_size + new_size / 4, os_page_size());
     target = static_cast<char*>(mapping_acquire(new_span, kChunkSize));
+    if (target == nullptr) {
+      new_span = round_up(offset + new_size, os_page_size());
+      target = static_cast<char*>(mapping_acquire(new_span, kChunkSize));
+    }
     if (target == nullptr) return nullptr;
+    // The header stays behind: header and block may be mappings of different kinds to the kernel.
     if (!os_move(block, span - offset, target + offset, new_span - offset)) {
-      os_unmap(target, new_span);
+      os_unmap(target, offset);
       return nullptr;
     }
     chunk_header_init(chunk_of(target), nullptr, 0, true);
     chunk_bit_clear(owned_chunks, mapping);
-    os_unmap(mapping, offset);
+    if (!os_unmap(mapping, offset)) os_purge(mapping, offset);
   }
-  if (new_span > span) mapped_advise_huge(target + offset, new_span - offset, false);
+  if (new_span > span) mapped_advise_huge(target + offset, new_span - offset, new_span - span, false);
   describe(as_large(descriptor_of(target + offset)), SliceState::mapped, target + offset, usable_for(new_size), target,
            new_span);
   mapped_account(span, new_span);

@@ -56,10 +56,12 @@ unsigned batch_limit(const BlockPool& pool) {
   return bytes > size ? unsigned(bytes / size) : 1;
 }
 
-RemoteBatch& batch_for(Heap& heap, const BlockPool* pool) {
-  uintptr_t address = address_of(pool);
-  return heap.batches[((address >> kDescriptorShift) ^ (address >> kChunkShift)) % kBatchCount];
+// Neighbouring pools differ, and so do those in the same places of neighbouring chunks.
+uintptr_t pool_hash(const BlockPool* pool) {
+  return (address_of(pool) >> kDescriptorShift) ^ (address_of(pool) >> kChunkShift);
 }
+
+RemoteBatch& batch_for(Heap& heap, const BlockPool* pool) { return heap.batches[pool_hash(pool) % kBatchCount]; }
 
 Block* message_below(const Block* last) {
   return pointer_to<Block>(reinterpret_cast<const RemoteMessage*>(last)->below_and_count >> 16);
@@ -143,6 +145,7 @@ struct Mail {
   unsigned count;
 };
 constexpr unsigned kMailTable = 32;  // on a stack that may be small
+constexpr int kReapPasses = 8;       // over what is left; the owner may be waiting for its lock
 
 void mail_add(Mail& mail, BlockPool* pool, Block* last) {
   const RemoteMessage message = as_message(last);
@@ -160,7 +163,7 @@ Block* reap_some(Heap& heap, Block* message, uint32_t* kept) {
   for (Block* below; message != nullptr; message = below) {
     below = message_below(message);
     BlockPool* pool = pool_of(message);
-    Mail& mail = table[(address_of(pool) >> kDescriptorShift) % kMailTable];
+    Mail& mail = table[pool_hash(pool) % kMailTable];
     if (mail.pool == nullptr || mail.pool == pool) {
       mail_add(mail, pool, message);
     } else {
@@ -172,7 +175,8 @@ Block* reap_some(Heap& heap, Block* message, uint32_t* kept) {
   for (const Mail& mail : table) {
     if (mail.pool == nullptr) continue;
     // The count of live blocks may be out of date, but never too low, and what is in the mail is live. So if
-    // they are equal, the owner has no block of the pool in its hands, and is done with the last it had.
+    // they are equal, the owner has no block of the pool in its hands, and is done with the last it had: that
+    // one's count-down did not reach zero, or there would be no answer.
     if (heap_pool_live(*mail.pool) == int64_t(mail.count)) {
       heap_pool_vacate(heap, mail.pool);
     } else {
@@ -191,10 +195,19 @@ void heap_reap(Heap& heap) {
   Block* message = heap.mailbox.exchange_acquire(nullptr);
   heap.mail_count.store_relaxed(0);
   uint32_t kept = 0;
-  while (message != nullptr) message = reap_some(heap, message, &kept);
+  for (int i = 0; i < kReapPasses && message != nullptr; i++) message = reap_some(heap, message, &kept);
+  for (Block* below; message != nullptr; message = below, kept++) {
+    below = message_below(message);
+    const RemoteMessage rest = as_message(message);
+    mailbox_put(heap, rest.head, message, message_count(rest));
+  }
   // Twice as many again before the next look, so that looks cost less than sending does.
   heap.mail_patience.store_relaxed(kMailPatience + 2 * kept);
   lock_release(heap.lock);
+  // As in heap_drain_orphan: its thread may have ended meanwhile, and who found the lock taken has left its
+  // message to this thread.
+  fence_seq_cst();
+  if (PA_UNLIKELY(heap.state.load_relaxed() != HeapState::owned)) heap_drain_orphan(heap);
 }
 
 void heap_drain_orphan(Heap& heap) {

@@ -36,8 +36,8 @@ void os_advise_huge(void* p, size_t size, bool wanted);
 // done: everything is then as it was.
 bool os_resize(void* p, size_t old_size, size_t new_size);
 // Moves [p, p+old_size), part of one mapping, without copying to [target, target+new_size), which is
-// the caller's and is replaced. False when that cannot be done: everything is then as it was, but the
-// target may be gone.
+// the caller's and is replaced. False when that cannot be done: [p, p+old_size) is then as it was, and the
+// target is no longer the caller's.
 bool os_move(void* p, size_t old_size, void* target, size_t new_size);
 
 // Milliseconds of a clock that never goes back; advances in steps of a few.

@@ -109,8 +109,15 @@ bool os_resize(void* p, size_t old_size, size_t new_size) {
 }
 
 bool os_move(void* p, size_t old_size, void* target, size_t new_size) {
-  return !failed(system_call(SYS_mremap, as_long(p), long(old_size), long(new_size), MREMAP_MAYMOVE | MREMAP_FIXED,
-                             as_long(target)));
+  long result = system_call(SYS_mremap, as_long(p), long(old_size), long(new_size), MREMAP_MAYMOVE | MREMAP_FIXED,
+                            as_long(target));
+  if (!failed(result)) return true;
+  // Whether the kernel has unmapped the target it does not say, and if it has, another thread may have mapped
+  // something there. Only what can be mapped anew was free.
+  result = system_call(SYS_mmap, as_long(target), long(new_size), PROT_NONE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+  if (!failed(result)) unmap(uintptr_t(result), uintptr_t(result) + new_size);
+  return false;
 }
 
 uintptr_t os_thread_id() {

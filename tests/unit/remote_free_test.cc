@@ -273,5 +273,60 @@ TEST_F(RemoteFree, ReallocOfAnotherThreadsBlockMovesOrKeepsIt) {
   }
 }
 
+TEST_F(RemoteFree, ASleepingThreadsPoolsAreReleasedByWhoFreesTheirBlocks) {
+  constexpr unsigned kPools = 200;
+  for (size_t size : {size_t{64}, size_t{1000}, size_t{8192}, size_t{60000}}) {
+    std::vector<void*> blocks;
+    std::atomic<int> step{0};
+    std::thread sleeper([&] {
+      blocks = alloc_many(size, unsigned(kPools * kSliceSize / size));
+      step = 1;
+      while (step != 2) std::this_thread::yield();
+    });
+    while (step != 1) std::this_thread::yield();
+    int64_t full = slices_in_use() - in_use_before;
+    EXPECT_GE(full, int64_t{kPools});
+    free_all(blocks);
+    EXPECT_LE(slices_in_use() - in_use_before, full / 2) << size;
+    step = 2;
+    sleeper.join();
+    api_malloc_trim(0);
+    EXPECT_EQ(slices_in_use(), in_use_before) << size;
+  }
+}
+
+// A parked pool whose count has just reached zero: its owner is about to look at it, and needs it.
+TEST_F(RemoteFree, APoolThatItsOwnerIsAboutToLookAtIsLeftToIt) {
+  constexpr size_t kSize = kPoolBlockMax;
+  std::vector<void*> blocks;
+  BlockPool* pool = nullptr;
+  // Until the pool of the first block is full and off its chain.
+  while (pool == nullptr || pool->state != SliceState::parked) {
+    blocks.push_back(api_malloc(kSize));
+    pool = pool_find(blocks[0]);
+    ASSERT_LT(blocks.size(), 100u);
+  }
+  ASSERT_EQ(pool->parked_list.count, 1) << "one free wakes it";
+  // Its other blocks are freed elsewhere, and wait in the mailbox.
+  void* own = blocks[0];
+  std::vector<void*> others;
+  in_thread([&] {
+    for (void* p : blocks) {
+      if (p != own && pool_find(p) == pool) api_free(p);
+    }
+  });
+  for (void* p : blocks) {
+    if (pool_find(p) != pool) others.push_back(p);
+  }
+  // The owner's fast path, up to the look.
+  list_push(*pool->list, static_cast<Block*>(own));
+  EXPECT_TRUE(list_count_down(*pool->list));
+  heap_reap(*thread_heap);
+  EXPECT_EQ(pool->owner, thread_heap);
+  EXPECT_EQ(pool->state, SliceState::parked);
+  heap_pool_trap(pool);
+  free_all(others);
+}
+
 }  // namespace
 }  // namespace poolalloc
