@@ -130,6 +130,21 @@ void* huge_resize(LargeBlock* large, size_t new_size) {
   return large->block;
 }
 
+// Moves a block to a mapping of new_span bytes, not yet described; nullptr: everything is as it was.
+char* mapped_move(char* mapping, size_t span, size_t new_span) {
+  char* target = static_cast<char*>(mapping_acquire(new_span, kChunkSize));
+  if (target == nullptr) return nullptr;
+  // The header stays behind: header and block may be mappings of different kinds to the kernel.
+  if (!os_move(mapping + kHugeOffset, span - kHugeOffset, target + kHugeOffset, new_span - kHugeOffset)) {
+    os_unmap(target, kHugeOffset);
+    return nullptr;
+  }
+  chunk_header_init(chunk_of(target), nullptr, 0, true);
+  chunk_bit_clear(owned_chunks, mapping);
+  if (!os_unmap(mapping, kHugeOffset)) os_purge(mapping, kHugeOffset);
+  return target;
+}
+
 void* mapped_resize(LargeBlock* large, size_t new_size) {
   char* mapping = static_cast<char*>(large->mapping);
   char* block = static_cast<char*>(large->block);
@@ -143,31 +158,24 @@ void* mapped_resize(LargeBlock* large, size_t new_size) {
     large->usable_size = usable_for(new_size);
     return block;
   }
-  char* target = os_resize(block, span - offset, new_span - offset) ? mapping : nullptr;
-  if (target == nullptr) {
+  if (!os_resize(block, span - offset, new_span - offset)) {
     if (new_span < span) return nullptr;
     // With room to grow in place next time, unless address space is short.
-    new_span = round_up(offset + new_size + new_size / 4, os_page_size());
-    target = static_cast<char*>(mapping_acquire(new_span, kChunkSize));
-    if (target == nullptr) {
-      new_span = round_up(offset + new_size, os_page_size());
-      target = static_cast<char*>(mapping_acquire(new_span, kChunkSize));
+    size_t roomy_span = round_up(offset + new_size + new_size / 4, os_page_size());
+    char* moved = mapped_move(mapping, span, roomy_span);
+    if (moved != nullptr) {
+      new_span = roomy_span;
+    } else {
+      moved = mapped_move(mapping, span, new_span);
     }
-    if (target == nullptr) return nullptr;
-    // The header stays behind: header and block may be mappings of different kinds to the kernel.
-    if (!os_move(block, span - offset, target + offset, new_span - offset)) {
-      os_unmap(target, offset);
-      return nullptr;
-    }
-    chunk_header_init(chunk_of(target), nullptr, 0, true);
-    chunk_bit_clear(owned_chunks, mapping);
-    if (!os_unmap(mapping, offset)) os_purge(mapping, offset);
+    if (moved == nullptr) return nullptr;
+    mapping = moved;
   }
-  if (new_span > span) mapped_advise_huge(target + offset, new_span - offset, new_span - span, false);
-  describe(as_large(descriptor_of(target + offset)), SliceState::mapped, target + offset, usable_for(new_size), target,
-           new_span);
+  if (new_span > span) mapped_advise_huge(mapping + offset, new_span - offset, new_span - span, false);
+  block = mapping + offset;
+  describe(as_large(descriptor_of(block)), SliceState::mapped, block, usable_for(new_size), mapping, new_span);
   mapped_account(span, new_span);
-  return target + offset;
+  return block;
 }
 
 }  // namespace

@@ -164,6 +164,7 @@ def test_a_program_without_its_input_is_named_and_a_failing_one_reported(suite):
     (["--peers", "none", "--base", "x"], "--base: x is none of glibc, poolalloc"),
     (["--json", "/nowhere/f"], "/nowhere/f: its folder does not exist"),
     (["--suite", "/nowhere"], "--suite: /nowhere: no such folder"),
+    (["--from", "/dev/null"], "--from: /dev/null is not what --json writes (JSONDecodeError)"),
     (["--suite", "/dev"], "--suite: /dev has no program of mimalloc-bench"),
     (["--micro", "--threads"], "--threads, --micro and --suite exclude each other"),
 ])
