@@ -132,6 +132,16 @@ void chunk_rebin(Region& region, unsigned chunk) {
 
 namespace {
 
+// Whether the chunk is open, and not the first of a huge block.
+bool is_cut(const Region& region, unsigned chunk) {
+  const char* start = chunk_address(region, chunk);
+  if (!chunk_bit_test(owned_chunks, address_of(start))) return false;
+  for (const BlockPool& slice : reinterpret_cast<const Chunk*>(start)->slices) {
+    if (slice.state == SliceState::huge) return false;
+  }
+  return true;
+}
+
 void note_peak(int64_t in_use) {
   int64_t peak = region_table.slices_peak.load_relaxed();
   while (in_use > peak && !region_table.slices_peak.cas_weak_relaxed(peak, in_use)) {
@@ -158,16 +168,6 @@ void account_release(unsigned count) {
   region_table.dirty_free.add_relaxed(count);
   int64_t level = region_table.used_free.add_relaxed(count) + count;
   retention_note_release(region_table.retention, count, in_use, level, os_clock_ms());
-}
-
-// Whether the chunk is open, and not the first of a huge block.
-static bool is_cut(const Region& region, unsigned chunk) {
-  const char* start = chunk_address(region, chunk);
-  if (!chunk_bit_test(owned_chunks, address_of(start))) return false;
-  for (const BlockPool& slice : reinterpret_cast<const Chunk*>(start)->slices) {
-    if (slice.state == SliceState::huge) return false;
-  }
-  return true;
 }
 
 void accounts_rebuild(size_t outside) {

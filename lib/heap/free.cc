@@ -17,25 +17,29 @@ namespace {
 constinit Atomic<uint64_t> foreign_seen{0};
 }
 
+// Whether a block of the pool starts that many bytes behind the start of its first slice.
+static PA_INLINE bool is_block_offset(const BlockPool& pool, size_t offset) {
+  return is_multiple(offset, pool.reciprocal) && offset >= slice_header_size(&pool) &&
+         offset < pool.capacity * class_size(pool.size_class);
+}
+
 BlockPool* pool_find(const void* p) {
   if (!chunk_bit_test(owned_chunks, address_of(p))) return nullptr;
   BlockPool* pool = descriptor_of(p);
   pool -= pool->back;
   if (pool->owner == nullptr) return nullptr;
   size_t offset = address_of(p) - address_of(slice_address(pool));
-  bool is_block = is_multiple(offset, pool->reciprocal) && offset >= slice_header_size(pool) &&
-                  offset / class_size(pool->size_class) < pool->capacity;
-  return is_block ? pool : nullptr;
+  return is_block_offset(*pool, offset) ? pool : nullptr;
 }
 
 PA_NOINLINE void heap_free_slow(void* p) {
-  // The most frequent case first: a block of another heap whose batch has been begun.
+  // The most frequent case first: a block of another heap, in the first slice of its pool.
   if (PA_LIKELY(chunk_bit_test(owned_chunks, address_of(p)))) {
     BlockPool* pool = descriptor_of(p);
-    size_t offset = address_of(p) % kSliceSize;
-    bool is_block = pool->owner != nullptr && is_multiple(offset, pool->reciprocal) &&
-                    offset >= slice_header_size(pool) && offset < pool->capacity * class_size(pool->size_class);
-    if (PA_LIKELY(is_block && pool->owner != thread_heap)) return remote_free(pool, static_cast<Block*>(p));
+    bool is_others = pool->owner != nullptr && pool->owner != thread_heap;
+    if (PA_LIKELY(is_others && is_block_offset(*pool, address_of(p) % kSliceSize))) {
+      return remote_free(pool, static_cast<Block*>(p));
+    }
   }
   if (p == nullptr) return;
   BlockPool* pool = pool_find(p);

@@ -29,23 +29,17 @@ unsigned pool_first_index(const BlockPool& pool) {
 
 // --- The chain of a size class ----------------------------------------------------------------------
 
-void chain_append(PoolChain& chain, BlockPool* pool) {
-  pool->next = nullptr;
-  pool->prev = chain.last;
-  (chain.last != nullptr ? chain.last->next : chain.first) = pool;
-  chain.last = pool;
-}
-
-void chain_prepend(PoolChain& chain, BlockPool* pool) {
+// In front: the pools behind it, which have been freed into for longer, may run empty.
+void chain_push(PoolChain& chain, BlockPool* pool) {
   pool->prev = nullptr;
   pool->next = chain.first;
-  (chain.first != nullptr ? chain.first->prev : chain.last) = pool;
+  if (chain.first != nullptr) chain.first->prev = pool;
   chain.first = pool;
 }
 
 void chain_remove(PoolChain& chain, BlockPool* pool) {
   (pool->prev != nullptr ? pool->prev->next : chain.first) = pool->next;
-  (pool->next != nullptr ? pool->next->prev : chain.last) = pool->prev;
+  if (pool->next != nullptr) pool->next->prev = pool->prev;
 }
 
 // --- A pool's states ---------------------------------------------------------------------------------
@@ -83,7 +77,7 @@ void pool_park(BlockPool* pool) {
 void pool_wake(Heap& heap, BlockPool* pool, int64_t live) {
   pool->state = SliceState::partial;
   pool->parked_list.count = live;
-  chain_prepend(heap.chains[pool->size_class], pool);
+  chain_push(heap.chains[pool->size_class], pool);
 }
 
 // Bytes of a pool that were never handed out.
@@ -136,7 +130,7 @@ void active_put_away(Heap& heap, BlockPool* pool) {
   } else if (pool->parked_list.head == nullptr && pool->size == pool->capacity) {
     pool_park(pool);
   } else {
-    chain_append(heap.chains[pool->size_class], pool);
+    chain_push(heap.chains[pool->size_class], pool);
   }
 }
 
@@ -201,9 +195,7 @@ int64_t heap_pool_live(const BlockPool& pool) {
   int64_t count = __atomic_load_n(&pool.parked_list.count, __ATOMIC_ACQUIRE);
   // The owner is on its way to look at the pool, or about to: heap_pool_trap.
   if (count <= 0) return -1;
-  if (pool.state == SliceState::partial) return count;
-  unsigned blocks = pool.capacity - pool_first_index(pool);
-  return int64_t(blocks) - (block_pool_wake_count(blocks) - count);
+  return block_pool_live(pool.state, pool.capacity - pool_first_index(pool), count);
 }
 
 void heap_pool_vacate(Heap& heap, BlockPool* pool) {
@@ -277,7 +269,6 @@ bool heap_is_valid(const Heap& heap) {
       if (each->prev != before || !pool_is_valid(each, c, SliceState::partial)) return false;
       if (each->parked_list.head == nullptr && each->size == each->capacity) return false;
     }
-    if (chain.last != before) return false;
   }
   return true;
 }

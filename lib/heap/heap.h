@@ -2,8 +2,8 @@
 //
 // The equations, for each size class c:
 //   active[c] is the list in force of chains[c].active, if there is one; else it is {nullptr, 0}
-//   chains[c].first .. last are the pools in state partial, in the order in which they woke; each has
-//       a block on its list or one to bump, and at least one live block
+//   chains[c].first and on are the pools in state partial, the last woken first; each has a block on its
+//       list or one to bump, and at least one live block
 //   parked pools are on no chain; they come back by being freed into
 //   every live block of the heap's pools is held by a user, or is in some heap's batches, or in this
 //       heap's mailbox
@@ -24,7 +24,6 @@ namespace poolalloc {
 struct PoolChain {
   BlockPool* active;
   BlockPool* first;
-  BlockPool* last;
   unsigned pool_count;  // pools of the class, parked ones included
 };
 

@@ -20,11 +20,17 @@ BlockPool* pool_of(const Block* block) {
   return pool - pool->back;
 }
 
+uint64_t below_and_count(const Block* below, unsigned count) { return uint64_t(address_of(below)) << 16 | count; }
+Block* message_below(const Block* last) {
+  return pointer_to<Block>(reinterpret_cast<const RemoteMessage*>(last)->below_and_count >> 16);
+}
+unsigned message_count(const RemoteMessage& message) { return unsigned(message.below_and_count & 0xffff); }
+
 void mailbox_put(Heap& owner, Block* head, Block* last, unsigned count) {
   RemoteMessage& message = as_message(last);
   Block* below = owner.mailbox.load_relaxed();
   do {
-    message.below_and_count = uint64_t(address_of(below)) << 16 | count;
+    message.below_and_count = below_and_count(below, count);
     message.head = head;
     // Release: publishes the batch and all that was done with its blocks to the collector.
   } while (!owner.mailbox.cas_weak_release(below, last));
@@ -62,11 +68,6 @@ uintptr_t pool_hash(const BlockPool* pool) {
 }
 
 RemoteBatch& batch_for(Heap& heap, const BlockPool* pool) { return heap.batches[pool_hash(pool) % kBatchCount]; }
-
-Block* message_below(const Block* last) {
-  return pointer_to<Block>(reinterpret_cast<const RemoteMessage*>(last)->below_and_count >> 16);
-}
-unsigned message_count(const RemoteMessage& message) { return unsigned(message.below_and_count & 0xffff); }
 
 // Splices a message's batch into its pool.
 void message_splice(Heap& heap, Block* last) {
@@ -168,7 +169,7 @@ Block* reap_some(Heap& heap, Block* message, uint32_t* kept) {
       mail_add(mail, pool, message);
     } else {
       RemoteMessage& other = as_message(message);
-      other.below_and_count = uint64_t(address_of(others)) << 16 | message_count(other);
+      other.below_and_count = below_and_count(others, message_count(other));
       others = message;
     }
   }

@@ -38,9 +38,7 @@ PA_RACY void add_pool_at_rest(Usage& usage, const BlockPool& pool) {
   size_t block_size = class_size(pool.size_class);
   if (pool.reciprocal != reciprocal_of(block_size)) return;
   int64_t blocks = pool.capacity - int64_t(divide_up(slice_header_size(&pool), block_size));
-  int64_t count = pool.parked_list.count;
-  bool parked = pool.state == SliceState::parked;
-  add_pool(usage, block_size, blocks, parked ? blocks - (block_pool_wake_count(unsigned(blocks)) - count) : count);
+  add_pool(usage, block_size, blocks, block_pool_live(pool.state, unsigned(blocks), pool.parked_list.count));
 }
 
 PA_RACY void add_large(Usage& usage, BlockPool& slice) {

@@ -145,11 +145,13 @@ inline void block_pool_bump(BlockPool& pool, void* base, size_t block_size, size
 // again and again for one block.
 inline int64_t block_pool_wake_count(unsigned block_count) { return block_count >= 16 ? block_count / 8 : 1; }
 
-// Live blocks of a pool whose first block has index `first`.
+// Live blocks of a pool of `block_count` blocks in this state, from its list's count.
+inline int64_t block_pool_live(SliceState state, unsigned block_count, int64_t count) {
+  return state == SliceState::parked ? int64_t(block_count) - (block_pool_wake_count(block_count) - count) : count;
+}
+// The same of a pool whose first block has index `first`.
 inline int64_t block_pool_live(const BlockPool& pool, unsigned first) {
-  if (pool.state != SliceState::parked) return pool.list->count;
-  unsigned blocks = pool.capacity - first;
-  return int64_t(blocks) - (block_pool_wake_count(blocks) - pool.list->count);
+  return block_pool_live(pool.state, pool.capacity - first, pool.list->count);
 }
 
 // The equations above, in their order. `excess` is how many live blocks too many may be counted.
