@@ -24,15 +24,12 @@ static char* zeroed(size_t size) {
 }
 
 int main(int argc, char** argv) {
-  static struct {
-    char* block;
-    size_t size;
-  } live[kWindow];
+  static Slot live[kWindow];
   long steps = share(kSteps, argument(argc, argv, 1, 100));
   uint64_t random = 88172645463325252u, sum = 0;
   for (long i = 0; i < steps; i++) {
     size_t at = random_next(&random) % kWindow;
-    if (live[at].block != NULL) block_end(live[at].block, live[at].size, 1);
+    slot_end(&live[at], 1);
     live[at].size = next_size(&random);
     live[at].block = zeroed(live[at].size);
     block_mark(live[at].block, live[at].size, 1);

@@ -71,6 +71,23 @@ static inline void block_end(char* block, size_t size, char mark) {
   free(block);
 }
 
+/* A place for a block in a window of live ones; empty while it is all zero. */
+typedef struct Slot {
+  char* block;
+  size_t size;
+} Slot;
+
+static inline void slot_end(Slot* slot, char mark) {
+  if (slot->block != NULL) block_end(slot->block, slot->size, mark);
+}
+
+/* Frees what is there and allocates size bytes in its place. */
+static inline void slot_renew(Slot* slot, size_t size, char mark) {
+  slot_end(slot, mark);
+  slot->size = size;
+  slot->block = block_make(size, mark);
+}
+
 /* What a program prints last; it depends on the arguments only. */
 static inline void report_checksum(uint64_t sum) { printf("checksum %llu\n", (unsigned long long)sum); }
 static inline void report_operations(long count) { printf("operations %ld\n", count); }

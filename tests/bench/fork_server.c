@@ -10,18 +10,13 @@
 
 enum { kBlocks = 300000, kChildren = 60, kChanges = 2000 };
 
-static struct {
-  char* block;
-  size_t size;
-} heap[kBlocks];
+static Slot heap[kBlocks];
 
 static uint64_t change(long blocks, uint64_t* random) {
   uint64_t sum = 0;
   for (int i = 0; i < kChanges; i++) {
     uint64_t at = random_next(random) % (uint64_t)blocks;
-    block_end(heap[at].block, heap[at].size, (char)at);
-    heap[at].size = random_small_size(random);
-    heap[at].block = block_make(heap[at].size, (char)at);
+    slot_renew(&heap[at], random_small_size(random), (char)at);
     sum += heap[at].size;
   }
   return sum;
@@ -31,10 +26,7 @@ int main(int argc, char** argv) {
   long percent = argument(argc, argv, 1, 100);
   long blocks = share(kBlocks, percent), children = share(kChildren, percent);
   uint64_t random = 88172645463325252u, sum = 0;
-  for (long i = 0; i < blocks; i++) {
-    heap[i].size = random_small_size(&random);
-    heap[i].block = block_make(heap[i].size, (char)i);
-  }
+  for (long i = 0; i < blocks; i++) slot_renew(&heap[i], random_small_size(&random), (char)i);
   for (long i = 0; i < children; i++) {
     pid_t child = fork();
     if (child == 0) {

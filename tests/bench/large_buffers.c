@@ -4,10 +4,7 @@
 enum { kAlive = 24, kBuffers = 2000 };
 
 int main(int argc, char** argv) {
-  static struct {
-    char* block;
-    size_t size;
-  } alive[kAlive];
+  static Slot alive[kAlive];
   long buffers = share(kBuffers, argument(argc, argv, 1, 100));
   uint64_t random = 1, sum = 0;
   for (long i = 0; i < buffers; i++) {
@@ -15,14 +12,10 @@ int main(int argc, char** argv) {
     size_t size = (size_t)262144 << (random >> 60) % 7;
     size += (random >> 20) % size / 2;
     size_t at = (random >> 40) % kAlive;
-    if (alive[at].block != NULL) block_end(alive[at].block, alive[at].size, (char)at);
-    alive[at].size = size;
-    alive[at].block = block_make(size, (char)at);
+    slot_renew(&alive[at], size, (char)at);
     sum += size;
   }
-  for (size_t at = 0; at < kAlive; at++) {
-    if (alive[at].block != NULL) block_end(alive[at].block, alive[at].size, (char)at);
-  }
+  for (size_t at = 0; at < kAlive; at++) slot_end(&alive[at], (char)at);
   report_checksum(sum);
   return 0;
 }

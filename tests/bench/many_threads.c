@@ -12,20 +12,13 @@ enum { kSteps = 30000000, kWindow = 500, kThreadsMax = 4096 };
 static long steps;
 
 static void* work(void* seed) {
-  struct {
-    char* block;
-    size_t size;
-  } live[kWindow] = {{0}};
+  Slot live[kWindow] = {{0}};
   uint64_t random = (uintptr_t)seed;
   for (long i = 0; i < steps; i++) {
     size_t at = random_next(&random) % kWindow;
-    if (live[at].block != NULL) block_end(live[at].block, live[at].size, (char)at);
-    live[at].size = random_small_size(&random);
-    live[at].block = block_make(live[at].size, (char)at);
+    slot_renew(&live[at], random_small_size(&random), (char)at);
   }
-  for (size_t at = 0; at < kWindow; at++) {
-    if (live[at].block != NULL) block_end(live[at].block, live[at].size, (char)at);
-  }
+  for (size_t at = 0; at < kWindow; at++) slot_end(&live[at], (char)at);
   return NULL;
 }
 

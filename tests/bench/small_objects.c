@@ -8,17 +8,12 @@
 enum { kWindow = 20000, kSteps = 20000000 };
 
 int main(int argc, char** argv) {
-  static struct {
-    char* block;
-    size_t size;
-  } live[kWindow];
+  static Slot live[kWindow];
   long steps = share(kSteps, argument(argc, argv, 1, 100));
   uint64_t random = 88172645463325252u, sum = 0;
   for (long i = 0; i < steps; i++) {
     size_t at = random_next(&random) % kWindow;
-    if (live[at].block != NULL) block_end(live[at].block, live[at].size, (char)at);
-    live[at].size = random_small_size(&random);
-    live[at].block = block_make(live[at].size, (char)at);
+    slot_renew(&live[at], random_small_size(&random), (char)at);
     sum += live[at].size;
   }
   report_checksum(sum);

@@ -18,6 +18,13 @@ def policy():
 
 
 @pytest.fixture
+def by_advice(policy):
+    """For laws that hold only where the kernel does not give huge pages to everybody."""
+    if policy == "always":
+        pytest.skip("the system's policy gives them to everybody")
+
+
+@pytest.fixture
 def memory(run, build):
     """memory(manner, option) -> resident KiB, KiB in huge pages."""
     program = build("huge_pages.c", "-pthread")
@@ -38,25 +45,19 @@ def test_a_large_heap_has_them_and_is_not_larger(memory, policy):
         assert huge >= resident * 0.8
 
 
-def test_a_small_heap_has_none(memory, policy):
-    if policy == "always":
-        pytest.skip("the system's policy gives them to everybody")
+def test_a_small_heap_has_none(memory, by_advice):
     resident, huge = memory("small")
     assert huge == 0
     assert resident < 16 * MIB
 
 
-def test_many_threads_that_use_little_have_none(memory, policy):
-    if policy == "always":
-        pytest.skip("the system's policy gives them to everybody")
+def test_many_threads_that_use_little_have_none(memory, by_advice):
     resident, _ = memory("threads")
     assert resident <= memory("threads", "off")[0] * 1.05
 
 
 @pytest.mark.parametrize("manner", ["sparse", "reserved"])
-def test_blocks_that_stay_mostly_unused_do_not_fill_them(memory, policy, manner):
-    if policy == "always":
-        pytest.skip("the system's policy gives them to everybody")
+def test_blocks_that_stay_mostly_unused_do_not_fill_them(memory, by_advice, manner):
     assert memory(manner)[0] <= memory(manner, "off")[0] + 2 * MIB
 
 
