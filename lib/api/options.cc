@@ -103,9 +103,11 @@ void read_variable(const char* variable) {
 }  // namespace
 
 void options_read(char** environment) {
-  if (environment == nullptr || getauxval(AT_SECURE) != 0) return;
+  if (environment == nullptr) return;
   for (char** each = environment; *each != nullptr; each++) {
-    if (strncmp(*each, kPrefix, sizeof kPrefix - 1) == 0) read_variable(*each + sizeof kPrefix - 1);
+    if (strncmp(*each, kPrefix, sizeof kPrefix - 1) != 0) continue;
+    if (getauxval(AT_SECURE) != 0) return;
+    read_variable(*each + sizeof kPrefix - 1);
   }
 }
 
