@@ -8,6 +8,7 @@
 
 #include "api/stats.h"
 #include "chunk/region.h"
+#include "heap/evict.h"
 #include "heap/heap.h"
 #include "heap/remote.h"
 
@@ -21,6 +22,7 @@ int api_malloc_trim(size_t) {
     heap_collect(*heap);
     heap_release_empty(*heap);
   }
+  heap_evict_others();
   for (Heap* each = heap_list(); each != nullptr; each = each->next) heap_drain_orphan(*each);
   {
     LockGuard guard(shared_heap.lock);

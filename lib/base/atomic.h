@@ -68,6 +68,32 @@ struct Atomic {
   }
 };
 
+// Whether two neighbouring words, aligned to 16 bytes, are both zero at one instant. Writes what is there already.
+inline bool atomic_pair_is_zero(void* pair) {
+  atomic_operation_note();
+#if defined(__x86_64__)
+  uint64_t low = 0;
+  uint64_t high = 0;
+  bool is_zero;
+  __asm__ __volatile__("lock cmpxchg16b (%3)"
+                       : "=@ccz"(is_zero), "+a"(low), "+d"(high)
+                       : "r"(pair), "b"(uint64_t{0}), "c"(uint64_t{0})
+                       : "memory");
+  return is_zero;
+#elif defined(__aarch64__)
+  uint64_t low;
+  uint64_t high;
+  uint32_t interrupted;
+  do {
+    __asm__ __volatile__("ldaxp %0, %1, [%3]\n\tstxp %w2, %0, %1, [%3]"
+                         : "=&r"(low), "=&r"(high), "=&r"(interrupted)
+                         : "r"(pair)
+                         : "memory");
+  } while (interrupted != 0);
+  return (low | high) == 0;
+#endif
+}
+
 // Orders this thread's earlier writes before its later reads, as seen by every other thread that
 // does the same between its own.
 inline void fence_seq_cst() {

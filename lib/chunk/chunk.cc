@@ -197,7 +197,6 @@ void slices_release(BlockPool* first, unsigned count) {
   }
   region_table.slices_cut.sub_relaxed(count);
   account_release(count);
-  purge_excess(count);
 }
 
 void chunk_try_close(Region& region, unsigned chunk) {
@@ -247,7 +246,6 @@ void chunks_release(Chunk* first, unsigned count) {
   // Release: publishes the end of the use of the memory to the next claimer.
   region.free_chunks.or_release(run_mask(index, count));
   account_release(count * kSlicesPerChunk);
-  purge_excess(count * kSlicesPerChunk);
 }
 
 }  // namespace poolalloc

@@ -95,8 +95,10 @@ struct SliceRun {
 SliceRun slices_acquire(unsigned count, unsigned alignment, bool header_allowed);
 // Adds the slices behind a run of `count` so that it has `new_count`; false if they are not free.
 bool slices_extend(BlockPool* first, unsigned count, unsigned new_count);
-// Gives `count` slices back. Their descriptors are reset here. May purge memory above the budget.
+// Gives `count` slices back. Their descriptors are reset here. Purges nothing: see purge_excess.
 void slices_release(BlockPool* first, unsigned count);
+// Gives the memory of `count` slices in use to the kernel, the chunk header apart.
+void slices_purge(BlockPool* first, unsigned count);
 
 // Claims `count` whole chunks in a row (1 to kChunksPerRegion) and writes a header into the first;
 // `sparse` says that much of them may never be used. nullptr: no memory.

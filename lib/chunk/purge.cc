@@ -127,6 +127,12 @@ void purge_excess(int64_t released) {
   lock_release(purge_lock);
 }
 
+void slices_purge(BlockPool* first, unsigned count) {
+  size_t offset = round_up(slice_header_size(first), os_page_size());
+  size_t size = count * kSliceSize - offset;
+  if (os_purge(slice_address(first) + offset, size)) region_table.purged_bytes.add_relaxed(size);
+}
+
 size_t purge_all() {
   LockGuard guard(purge_lock);
   return size_t(purge_down_to(0, INT64_MAX)) * kSliceSize;

@@ -29,12 +29,7 @@ PA_INLINE void* heap_malloc(size_t size) {
   Heap* heap = thread_heap;
   if (PA_UNLIKELY(heap == nullptr)) return nullptr;
   FreeList& list = *byte_offset<FreeList>(heap, heap->small_lists.offset[(size + 15) / 16]);
-  Block* block = list.head;
-  if (PA_UNLIKELY(block == nullptr)) return nullptr;
-  Block* next = list_pop(list);
-  // The next malloc of the class reads the block that is now first.
-  __builtin_prefetch(next);
-  return block;
+  return list_pop(list);
 }
 
 PA_INLINE void heap_free(void* p) {

@@ -54,6 +54,7 @@ void orphan_all_others() {
       heap_retire_active(*heap);
     }
     heap->state.store_relaxed(HeapState::orphan);
+    heap->batches_busy.store_relaxed(0);
     heap->next_orphan = registry.orphans;
     registry.orphans = heap;
   }

@@ -27,6 +27,24 @@ unsigned pool_first_index(const BlockPool& pool) {
   return unsigned(divide_up(slice_header_size(&pool), class_size(pool.size_class)));
 }
 
+// Blocks of an active pool that are on its list, or should be.
+int64_t active_free_count(const Heap& heap, const BlockPool& pool) {
+  return int64_t(pool.size) - pool_first_index(pool) - heap.active[pool.size_class].count;
+}
+
+// Puts a list that was seized back in force, unless its blocks have got back by themselves (evict.h). The
+// owner, or who holds the lock of a heap without one.
+void seized_return(Heap& heap, unsigned size_class) {
+  PoolChain& chain = heap.chains[size_class];
+  Block* seized = chain.seized;
+  if (PA_LIKELY(seized == nullptr)) return;
+  chain.seized = nullptr;
+  int64_t missing = active_free_count(heap, *chain.active);
+  Block** end = &heap.active[size_class].head;
+  for (; *end != nullptr; end = &(*end)->next) missing--;
+  if (missing > 0) *end = seized;
+}
+
 // --- The chain of a size class ----------------------------------------------------------------------
 
 // In front: the pools behind it, which have been freed into for longer, may run empty.
@@ -58,6 +76,7 @@ void pool_activate(Heap& heap, BlockPool* pool) {
 void pool_deactivate(Heap& heap, BlockPool* pool) {
   unsigned c = pool->size_class;
   PA_ASSERT(heap.chains[c].active == pool);
+  seized_return(heap, c);
   pool->parked_list = heap.active[c];
   pool->list = &pool->parked_list;
   pool->state = SliceState::partial;
@@ -141,6 +160,7 @@ bool heap_refill(Heap& heap, unsigned size_class) {
   PoolChain& chain = heap.chains[size_class];
   // Recycle: what other threads gave back may be for the active pool.
   heap_collect(heap);
+  seized_return(heap, size_class);
   if (list.head != nullptr) return true;
   // Bump.
   if (chain.active != nullptr) {
@@ -179,14 +199,42 @@ void heap_pool_settle(Heap& heap, BlockPool* pool) {
   }
 }
 
+// Whether the active pool, which has run empty, is kept. Not at first, because the thread may sleep for ever from
+// here on; but with each time in a window of time it is kept twice as often as before, because it may as well
+// run empty again and again.
+static bool active_is_spared(Heap& heap, PoolChain& chain) {
+  constexpr uint16_t kMost = 30000;
+  uint64_t window = region_table.retention.window_start.load_relaxed();
+  if (PA_UNLIKELY(window != heap.patience_from)) {
+    for (PoolChain& each : heap.chains) each.patience = each.spared = 0;
+    heap.patience_from = window;
+  }
+  if (PA_LIKELY(chain.spared < chain.patience)) {
+    chain.spared++;
+    return true;
+  }
+  chain.spared = 0;
+  if (chain.patience < kMost) chain.patience = uint16_t(chain.patience * 2 + 1);
+  return false;
+}
+
 PA_NOINLINE void heap_pool_trap(BlockPool* pool) {
   Heap& heap = *pool->owner;
   bool has_mail = heap.mailbox.load_relaxed() != nullptr;
-  if (pool->state == SliceState::active && !has_mail) return;
-  LockGuard guard(heap.lock);
-  heap_pool_settle(heap, pool);
-  if (has_mail) heap_collect(heap);
-  PA_CHECK(heap_is_valid(heap));
+  bool is_active = pool->state == SliceState::active;
+  bool is_spared = is_active && active_is_spared(heap, heap.chains[pool->size_class]);
+  if (is_spared && !has_mail) return;
+  {
+    LockGuard guard(heap.lock);
+    if (!is_active || pool->state != SliceState::active) {
+      heap_pool_settle(heap, pool);
+    } else if (!is_spared) {
+      active_put_away(heap, pool);
+    }
+    if (has_mail) heap_collect(heap);
+    PA_CHECK(heap_is_valid(heap));
+  }
+  heap_slow_path_end(kWidePoolSlices);
 }
 
 int64_t heap_pool_live(const BlockPool& pool) {
@@ -203,10 +251,39 @@ void heap_pool_vacate(Heap& heap, BlockPool* pool) {
   pool_release(heap, pool);
 }
 
+void heap_pool_evict(Heap& heap, unsigned size_class) {
+  PoolChain& chain = heap.chains[size_class];
+  BlockPool* pool = chain.active;
+  chain.active = nullptr;
+  chain.seized = nullptr;
+  heap.untouched_change -= int64_t(pool_untouched(*pool));
+  pool->list = &pool->parked_list;
+  pool->parked_list = FreeList{nullptr, 0};
+  pool->size = uint16_t(pool_first_index(*pool));
+  pool->state = SliceState::partial;
+  heap.untouched_change += int64_t(pool_untouched(*pool));
+  chain_push(chain, pool);
+  heap.has_evicted = true;
+  slices_purge(pool, pool->slice_count);
+}
+
+static void evicted_release(Heap& heap) {
+  if (PA_LIKELY(!heap.has_evicted)) return;
+  heap.has_evicted = false;
+  for (PoolChain& chain : heap.chains) {
+    BlockPool* next;
+    for (BlockPool* pool = chain.first; pool != nullptr; pool = next) {
+      next = pool->next;
+      if (pool->parked_list.count <= 0) heap_pool_settle(heap, pool);
+    }
+  }
+}
+
 void heap_retire_active(Heap& heap) {
   for (PoolChain& chain : heap.chains) {
     if (chain.active != nullptr) active_put_away(heap, chain.active);
   }
+  evicted_release(heap);
   untouched_report(heap);
 }
 
@@ -215,12 +292,7 @@ void heap_release_empty(Heap& heap) {
     BlockPool* pool = heap.chains[c].active;
     if (pool != nullptr && heap.active[c].count == 0) active_put_away(heap, pool);
   }
-}
-
-static void* list_take(FreeList& list) {
-  Block* block = list.head;
-  list_pop(list);
-  return block;
+  evicted_release(heap);
 }
 
 // For a thread that may not have a heap of its own any more.
@@ -229,7 +301,7 @@ static PA_COLD void* shared_alloc(unsigned size_class) {
   {
     LockGuard guard(shared_heap.lock);
     FreeList& list = shared_heap.active[size_class];
-    if (list.head != nullptr || heap_refill(shared_heap, size_class)) block = list_take(list);
+    if (list.head != nullptr || heap_refill(shared_heap, size_class)) block = list_pop(list);
   }
   heap_drain_orphan(shared_heap);
   return block;
@@ -239,20 +311,20 @@ PA_NOINLINE void* heap_malloc_slow(size_t size) {
   unsigned c = size_class_of(size);
   Heap* heap = thread_heap;
   if (PA_UNLIKELY(!heap_is_usable(heap))) heap = heap_attach();
-  if (PA_LIKELY(heap != nullptr)) {
-    FreeList& list = heap->active[c];
-    if (PA_UNLIKELY(list.head == nullptr)) {
-      {
-        LockGuard guard(heap->lock);
-        if (!heap_refill(*heap, c)) return nullptr;
-        PA_CHECK(heap_is_valid(*heap));
-      }
-      remote_age(*heap);
-      usage_note(1);
-    }
-    return list_take(list);
+  if (PA_UNLIKELY(heap == nullptr)) return shared_alloc(c);
+  FreeList& list = heap->active[c];
+  Block* block = list_pop(list);
+  if (PA_LIKELY(block != nullptr)) return block;
+  {
+    LockGuard guard(heap->lock);
+    if (!heap_refill(*heap, c)) return nullptr;
+    block = list_pop(list);  // with the lock, so that nobody takes the list away before
+    PA_CHECK(heap_is_valid(*heap));
   }
-  return shared_alloc(c);
+  remote_age(*heap);
+  usage_note(1);
+  heap_slow_path_end(kWidePoolSlices);
+  return block;
 }
 
 bool heap_is_valid(const Heap& heap) {
@@ -262,8 +334,10 @@ bool heap_is_valid(const Heap& heap) {
   };
   for (unsigned c = 0; c < kClassCount; c++) {
     const PoolChain& chain = heap.chains[c];
-    if (chain.active == nullptr && (heap.active[c].head != nullptr || heap.active[c].count != 0)) return false;
-    if (chain.active != nullptr && !pool_is_valid(chain.active, c, SliceState::active)) return false;
+    if (chain.active == nullptr && (heap.active[c].head != nullptr || heap.active[c].count > heap.inherited))
+      return false;
+    if (chain.active != nullptr && chain.seized == nullptr && !pool_is_valid(chain.active, c, SliceState::active))
+      return false;
     const BlockPool* before = nullptr;
     for (const BlockPool* each = chain.first; each != nullptr; before = each, each = each->next) {
       if (each->prev != before || !pool_is_valid(each, c, SliceState::partial)) return false;

@@ -3,7 +3,7 @@
 // The equations, for each size class c:
 //   active[c] is the list in force of chains[c].active, if there is one; else it is {nullptr, 0}
 //   chains[c].first and on are the pools in state partial, the last woken first; each has a block on its
-//       list or one to bump, and at least one live block
+//       list or one to bump, and at least one live block unless it was evicted
 //   parked pools are on no chain; they come back by being freed into
 //   every live block of the heap's pools is held by a user, or is in some heap's batches, or in this
 //       heap's mailbox
@@ -11,7 +11,8 @@
 // Synchronization: a heap in state `owned` is used by its thread alone, without a lock on the fast
 // paths; the slow paths (chains, pool states, mailbox collection) also hold `lock`, so that whoever
 // holds it finds chains at rest: fork, and the heap's drainer when it is an orphan. A heap in state
-// `orphan` or `shared` is used by whoever holds its lock. Other threads touch only the mailbox.
+// `orphan` or `shared` is used by whoever holds its lock. Other threads touch only the mailbox, but for what
+// heap_reap (remote.h) and heap_evict (evict.h) may do with the lock.
 // Who may use it: heap and api.
 #pragma once
 
@@ -24,7 +25,10 @@ namespace poolalloc {
 struct PoolChain {
   BlockPool* active;
   BlockPool* first;
+  Block* seized;        // the list of the active pool, where one who evicts had to leave it (evict.h)
   unsigned pool_count;  // pools of the class, parked ones included
+  uint16_t patience;    // how often the active pool may run empty before it is released. Synchronization: owner only
+  uint16_t spared;      // how often it has. Synchronization: owner only
 };
 
 // Blocks of one pool of another heap that this thread has freed and not sent yet; see remote.h.
@@ -53,13 +57,17 @@ struct SmallLists {
 };
 
 struct alignas(kCacheLine) Heap {
-  FreeList active[kClassCount];  // Synchronization: owner only
+  FreeList active[kClassCount];  // Synchronization: owner only, but see evict.h
   SmallLists small_lists;        // Synchronization: constant once published
 
   PoolChain chains[kClassCount];     // Synchronization: lock
-  RemoteBatch batches[kBatchCount];  // Synchronization: owner only
-  unsigned batch_cursor;             // Synchronization: owner only
+  RemoteBatch batches[kBatchCount];  // Synchronization: between batches_enter and batches_leave (evict.h)
+  unsigned batch_cursor;             // Synchronization: as batches
+  uint64_t patience_from;            // the window of time that patience is from. Synchronization: owner only
+  Atomic<uint32_t> batches_busy;     // the owner is at its batches
+  Atomic<uint32_t> batches_seized;   // or somebody else is. Synchronization: written under lock
   int64_t untouched_change;          // of region_table.untouched, not yet added to it. Synchronization: lock
+  bool has_evicted;                  // there may be pools without a live block on chains. Synchronization: lock
   unsigned inherited;                // how many live blocks too many its pools may count. Synchronization: fork
 
   // Messages from other threads, newest first; see remote.h. Synchronization: atomic.
@@ -110,13 +118,23 @@ void heap_pool_settle(Heap& heap, BlockPool* pool);
 int64_t heap_pool_live(const BlockPool& pool);
 // Releases a pool that is not active and whose live blocks are all on their way to the heap.
 void heap_pool_vacate(Heap& heap, BlockPool* pool);
-// Takes the active pools out of use; empty ones are released.
+// Takes the active pools out of use; pools without a live block are released. The owner, or for a heap
+// without one.
 void heap_retire_active(Heap& heap);
-// Releases active pools without a live block.
+// Makes an active pool without a live block, whose list has been taken away, a partial one that
+// starts anew, its memory given back. The owner may be about to look at it because its count reached zero.
+void heap_pool_evict(Heap& heap, unsigned size_class);
+// Releases pools without a live block. The owner, or for a heap without one.
 void heap_release_empty(Heap& heap);
 
 // Every equation above and every pool's own; for the owner or the lock holder of an idle heap.
 bool heap_is_valid(const Heap& heap);
+
+// --- Without a lock ------------------------------------------------------------------------------------
+
+// At the end of every slow path that may have released `slices` slices: gives memory back if too much is free,
+// and looks after threads that sleep when it is time to.
+void heap_slow_path_end(int64_t slices);
 
 // --- Threads (thread.cc) -----------------------------------------------------------------------------
 

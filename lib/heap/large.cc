@@ -7,6 +7,7 @@
 
 #include "chunk/huge_pages.h"
 #include "chunk/region.h"
+#include "heap/heap.h"
 #include "heap/usage.h"
 #include "os/os.h"
 
@@ -227,14 +228,16 @@ LargeBlock* large_find(const void* p) {
 }
 
 void large_free(LargeBlock* large) {
-  switch (large->state) {
-    case SliceState::large:
-      return slices_release(reinterpret_cast<BlockPool*>(large), large->slice_count);
-    case SliceState::huge:
-      return chunks_release(static_cast<Chunk*>(large->mapping), unsigned(large->span / kChunkSize));
-    default:
-      return mapped_free(large);
+  if (large->state == SliceState::mapped) return mapped_free(large);
+  unsigned slices;
+  if (large->state == SliceState::large) {
+    slices = large->slice_count;
+    slices_release(reinterpret_cast<BlockPool*>(large), slices);
+  } else {
+    slices = unsigned(large->span / kSliceSize);
+    chunks_release(static_cast<Chunk*>(large->mapping), slices / kSlicesPerChunk);
   }
+  heap_slow_path_end(slices);
 }
 
 void* large_resize(LargeBlock* large, size_t new_size) {

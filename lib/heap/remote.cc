@@ -5,6 +5,9 @@
 // Who may use it: through remote.h.
 #include "heap/remote.h"
 
+#include "chunk/region.h"
+#include "heap/evict.h"
+
 namespace poolalloc {
 namespace {
 
@@ -42,15 +45,10 @@ void mailbox_push(Heap& owner, Block* head, Block* last, unsigned count) {
   // Paired with the fences in heap_drain_orphan and where a heap becomes an orphan: either this
   // thread sees that nobody will collect, or the last collector sees the message.
   fence_seq_cst();
-  if (PA_UNLIKELY(owner.state.load_relaxed() != HeapState::owned)) return heap_drain_orphan(owner);
-  if (PA_UNLIKELY(mail_count >= owner.mail_patience.load_relaxed())) heap_reap(owner);
-}
-
-void batch_send(RemoteBatch& batch) {
-  BlockPool* pool = batch.pool;
-  batch.pool = nullptr;
-  compiler_barrier();
-  mailbox_push(*pool->owner, batch.head, batch.last, batch.count);
+  bool has_no_owner = owner.state.load_relaxed() != HeapState::owned;
+  if (PA_LIKELY(!has_no_owner && mail_count < owner.mail_patience.load_relaxed())) return;
+  has_no_owner ? heap_drain_orphan(owner) : heap_reap(owner);
+  purge_excess(kWidePoolSlices);
 }
 
 // How many blocks a batch collects. Fewer and longer messages cost less, so all that a small pool has;
@@ -65,6 +63,14 @@ unsigned batch_limit(const BlockPool& pool) {
 // Neighbouring pools differ, and so do those in the same places of neighbouring chunks.
 uintptr_t pool_hash(const BlockPool* pool) {
   return (address_of(pool) >> kDescriptorShift) ^ (address_of(pool) >> kChunkShift);
+}
+
+// Sends a batch that has not grown since it was last looked at. The owner is at its batches.
+void batch_age(Heap& heap) {
+  RemoteBatch& batch = heap.batches[heap.batch_cursor++ % kBatchCount];
+  if (batch.pool == nullptr) return;
+  if (batch.count == batch.seen) return batch_send(batch);
+  batch.seen = batch.count;
 }
 
 RemoteBatch& batch_for(Heap& heap, const BlockPool* pool) { return heap.batches[pool_hash(pool) % kBatchCount]; }
@@ -83,6 +89,13 @@ void message_splice(Heap& heap, Block* last) {
 
 }  // namespace
 
+void batch_send(RemoteBatch& batch) {
+  BlockPool* pool = batch.pool;
+  batch.pool = nullptr;
+  compiler_barrier();
+  mailbox_push(*pool->owner, batch.head, batch.last, batch.count);
+}
+
 void remote_free(BlockPool* pool, Block* block) {
   Heap* heap = thread_heap;
   if (PA_UNLIKELY(!heap_is_usable(heap))) {
@@ -91,6 +104,7 @@ void remote_free(BlockPool* pool, Block* block) {
     heap = one_of_few ? nullptr : heap_attach();
     if (heap == nullptr || heap == pool->owner) return mailbox_push(*pool->owner, block, block, 1);
   }
+  batches_enter(*heap);
   RemoteBatch& batch = batch_for(*heap, pool);
   if (PA_LIKELY(batch.pool == pool)) {
     block->next = batch.head;
@@ -105,22 +119,24 @@ void remote_free(BlockPool* pool, Block* block) {
     batch.limit = uint16_t(batch_limit(*pool));
     compiler_barrier();
     batch.pool = pool;
-    remote_age(*heap);
+    batch_age(*heap);
   }
   if (batch.count >= batch.limit && batch.pool != nullptr) batch_send(batch);
+  batches_leave(*heap);
 }
 
 void remote_flush(Heap& heap) {
+  batches_enter(heap);
   for (RemoteBatch& batch : heap.batches) {
     if (batch.pool != nullptr) batch_send(batch);
   }
+  batches_leave(heap);
 }
 
 void remote_age(Heap& heap) {
-  RemoteBatch& batch = heap.batches[heap.batch_cursor++ % kBatchCount];
-  if (batch.pool == nullptr) return;
-  if (batch.count == batch.seen) return batch_send(batch);
-  batch.seen = batch.count;
+  batches_enter(heap);
+  batch_age(heap);
+  batches_leave(heap);
 }
 
 void heap_collect(Heap& heap) {

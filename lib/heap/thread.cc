@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "chunk/os_source.h"
+#include "chunk/region.h"
 #include "heap/registry.h"
 #include "heap/remote.h"
 #include "os/os.h"
@@ -21,7 +22,11 @@ constinit Heap shared_heap{
     .chains = {},
     .batches = {},
     .batch_cursor = 0,
+    .patience_from = 0,
+    .batches_busy = {0},
+    .batches_seized = {0},
     .untouched_change = 0,
+    .has_evicted = false,
     .inherited = 0,
     .mailbox = {nullptr},
     .mail_count = {0},
@@ -77,6 +82,7 @@ void heap_detach(Heap* heap) {
   fence_seq_cst();
   heap_drain_orphan(*heap);
   orphan_push(heap);
+  purge_excess(kWidePoolSlices);
 }
 
 // The key's destructor. Destructors that run later and allocate are served by the shared heap. The

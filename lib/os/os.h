@@ -51,6 +51,10 @@ int os_process_id();
 // Largest resident size the process has had, bytes; 0 when unknown.
 size_t os_peak_resident();
 
+// Makes every other thread of the process that runs pass a full memory barrier, those that do not run having
+// done so when they were taken off their processor. False when the kernel cannot: nothing was done.
+bool os_barrier_others();
+
 // Sleeps while `word` holds `value`; may wake without reason. Wakes one sleeper.
 void os_wait(Atomic<uint32_t>& word, uint32_t value);
 void os_wake_one(Atomic<uint32_t>& word);

@@ -5,6 +5,7 @@
 // Who may use it: through os.h only.
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -148,6 +149,13 @@ size_t os_peak_resident() {
     if (*field >= '0' && *field <= '9') kibibytes = kibibytes * 10 + size_t(*field - '0');
   }
   return kibibytes * 1024;
+}
+
+bool os_barrier_others() {
+  auto barrier = [](int command) { return !failed(system_call(SYS_membarrier, command, 0, 0)); };
+  if (barrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED)) return true;
+  // Refused until the process has asked for it, once.
+  return barrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) && barrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
 }
 
 void os_wait(Atomic<uint32_t>& word, uint32_t value) {

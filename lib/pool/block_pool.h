@@ -44,21 +44,38 @@ struct FreeList {
   int64_t count;
 };
 
-// Takes the first block off a list that has one; returns what is first now. Counts first: a forked
-// child may find one live block too many, never one too few.
+// Sets the number of live blocks. Others may read it meanwhile.
+PA_INLINE void list_count_set(FreeList& list, int64_t count) {
+#if defined(__SANITIZE_THREAD__)
+  __atomic_store_n(&list.count, count, __ATOMIC_RELAXED);
+#else
+  list.count = count;
+#endif
+}
+
+// Takes the first block off a list; nullptr if there is none. Counts before it looks at the list: so a forked
+// child may find one live block too many, never one too few; and whoever has taken the list away, and made
+// sure that this thread has seen that, finds by the count whether it got here before (heap/evict.h).
 PA_INLINE Block* list_pop(FreeList& list) {
-  Block* next = list.head->next;
-  list.count++;
+  list_count_set(list, list.count + 1);
   compiler_barrier();
-  list.head = next;
-  return next;
+  Block* block = __atomic_load_n(&list.head, __ATOMIC_RELAXED);
+  if (PA_UNLIKELY(block == nullptr)) {
+    list_count_set(list, list.count - 1);
+    return nullptr;
+  }
+  Block* next = block->next;
+  // The next call reads the block that is now first.
+  __builtin_prefetch(next);
+  __atomic_store_n(&list.head, next, __ATOMIC_RELAXED);
+  return block;
 }
 
 // Puts a block on a list. The count is the caller's next step: it may find that the pool is empty.
 PA_INLINE void list_push(FreeList& list, Block* block) {
-  block->next = list.head;
+  block->next = __atomic_load_n(&list.head, __ATOMIC_RELAXED);
   compiler_barrier();  // a forked child may stop between any two of these; the list is always whole
-  list.head = block;
+  __atomic_store_n(&list.head, block, __ATOMIC_RELAXED);
   compiler_barrier();
 }
 

@@ -26,11 +26,7 @@ class BlockPoolTest : public testing::Test {
     first = pool.size;
   }
   bool valid(unsigned excess = 0) const { return block_pool_is_valid(pool, base, block_size, first, excess); }
-  char* pop() {
-    char* block = reinterpret_cast<char*>(pool.list->head);
-    list_pop(*pool.list);
-    return block;
-  }
+  char* pop() { return reinterpret_cast<char*>(list_pop(*pool.list)); }
   void push(void* block) {
     list_push(*pool.list, static_cast<Block*>(block));
     pool.list->count--;

@@ -1,0 +1,107 @@
+// Memory from the heaps of threads that sleep (evict.h).
+//
+// Who may use it: through evict.h and heap.h.
+#include "heap/evict.h"
+
+#include "chunk/region.h"
+#include "heap/remote.h"
+#include "os/os.h"
+
+namespace poolalloc {
+namespace {
+
+// Heaps that one sweep looks at, so that it takes some milliseconds at most.
+constexpr unsigned kSweepMost = 64;
+
+// Synchronization: atomic; who changes it does the sweep.
+constinit Atomic<uint64_t> swept_window{0};
+// Where the next sweep goes on; nullptr: at the first heap. Synchronization: only hints; a Heap is never freed.
+constinit Atomic<Heap*> sweep_next{nullptr};
+
+// The classes whose active pool has no live block.
+struct ClassSet {
+  uint64_t words[divide_up(kClassCount, 64)];
+  bool has(unsigned c) const { return (words[c / 64] >> (c % 64) & 1) != 0; }
+  void add(unsigned c) { words[c / 64] |= uint64_t{1} << (c % 64); }
+};
+
+static_assert(offsetof(Heap, active) == 0 && sizeof(FreeList) == 16, "each list is a pair of words");
+
+// Takes the lists of empty active pools away; for which classes.
+ClassSet lists_seize(Heap& heap) {
+  ClassSet seized{};
+  for (unsigned c = 0; c < kClassCount; c++) {
+    PoolChain& chain = heap.chains[c];
+    bool is_empty = __atomic_load_n(&heap.active[c].count, __ATOMIC_RELAXED) == 0;
+    if (chain.active == nullptr || !is_empty) continue;
+    Block** head = &heap.active[c].head;
+    if (chain.seized != nullptr) {
+      // The owner has not been here since; what it has freed is its own.
+      if (__atomic_load_n(head, __ATOMIC_RELAXED) != nullptr) continue;
+    } else {
+      chain.seized = __atomic_exchange_n(head, nullptr, __ATOMIC_RELAXED);
+    }
+    seized.add(c);
+  }
+  return seized;
+}
+
+unsigned batches_take(Heap& heap, RemoteBatch* taken) {
+  unsigned count = 0;
+  for (RemoteBatch& batch : heap.batches) {
+    if (batch.pool == nullptr) continue;
+    taken[count++] = batch;
+    batch.pool = nullptr;
+  }
+  return count;
+}
+
+void heap_sweep() {
+  if (heap_thread_count() < 2) return;
+  Heap* heap = sweep_next.load_relaxed();
+  if (heap == nullptr) heap = heap_list();
+  for (unsigned i = 0; i < kSweepMost && heap != nullptr; i++, heap = heap->next) {
+    if (heap != thread_heap) heap_evict(*heap);
+  }
+  sweep_next.store_relaxed(heap);
+}
+
+}  // namespace
+
+void heap_evict(Heap& heap) {
+  RemoteBatch taken[kBatchCount];
+  unsigned taken_count = 0;
+  if (!lock_try_acquire(heap.lock)) return;
+  if (heap.state.load_relaxed() == HeapState::owned && os_barrier_others()) {
+    heap.batches_seized.store_relaxed(1);
+    ClassSet seized = lists_seize(heap);
+    bool passed = os_barrier_others();
+    PA_VERIFY(passed);
+    if (heap.batches_busy.load_acquire() == 0) taken_count = batches_take(heap, taken);
+    // Release: to the owner.
+    heap.batches_seized.store_release(0);
+    for (unsigned c = 0; c < kClassCount; c++) {
+      if (seized.has(c) && atomic_pair_is_zero(&heap.active[c])) heap_pool_evict(heap, c);
+    }
+  }
+  lock_release(heap.lock);
+  for (unsigned i = 0; i < taken_count; i++) batch_send(taken[i]);
+  if (heap.mailbox.load_relaxed() != nullptr) heap_reap(heap);
+  purge_excess(0);
+}
+
+void heap_evict_others() {
+  for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) {
+    if (heap != thread_heap) heap_evict(*heap);
+  }
+}
+
+void heap_slow_path_end(int64_t slices) {
+  purge_excess(slices);
+  uint64_t window = region_table.retention.window_start.load_relaxed();
+  uint64_t swept = swept_window.load_relaxed();
+  if (PA_LIKELY(window == swept) || !swept_window.cas_weak_relaxed(swept, window)) return;
+  heap_sweep();
+}
+
+}  // namespace poolalloc

@@ -1,0 +1,220 @@
+// Laws of eviction (heap/evict.h): what a sleeping thread's heap does not need is taken from it, what it needs
+// is not, and whatever the owner is doing meanwhile, no block has two users.
+//
+// Always holds: each test ends with every block freed and every heap valid.
+#include "heap/evict.h"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include "accounts.h"
+#include "api/glibc_api.h"
+#include "api/malloc_api.h"
+#include "heap/find.h"
+#include "os/os.h"
+#include "test_util.h"
+
+namespace poolalloc {
+namespace {
+
+using test::pattern_fill;
+using test::pattern_holds;
+using test::Random;
+using test::slices_in_use;
+
+class Evict : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!os_barrier_others()) GTEST_SKIP() << "the kernel has no such barrier";
+    api_free(api_malloc(1));
+    api_malloc_trim(0);
+    in_use_before = slices_in_use();
+  }
+  void TearDown() override {
+    api_malloc_trim(0);
+    EXPECT_EQ(slices_in_use(), in_use_before) << "blocks are lost";
+    for (Heap* each = heap_list(); each != nullptr; each = each->next) EXPECT_TRUE(heap_is_valid(*each));
+  }
+  int64_t in_use_before = 0;
+};
+
+// A thread that does one step after the other when told to, and sleeps in between.
+class Stepper {
+ public:
+  explicit Stepper(std::vector<std::function<void()>> steps)
+      : thread_([this, steps] {
+          for (size_t i = 0; i < steps.size(); i++) {
+            while (wanted_ <= i) std::this_thread::yield();
+            steps[i]();
+            heap_ = thread_heap;
+            done_ = i + 1;
+          }
+          while (wanted_ <= steps.size()) std::this_thread::yield();
+        }) {}
+  ~Stepper() {
+    wanted_++;
+    thread_.join();
+  }
+  void step() {
+    size_t count = ++wanted_;
+    while (done_ != count) std::this_thread::yield();
+  }
+  Heap& heap() { return *heap_; }
+
+ private:
+  std::atomic<size_t> wanted_{0}, done_{0};
+  std::atomic<Heap*> heap_{nullptr};
+  std::thread thread_;
+};
+
+size_t resident(const void* page) {
+  unsigned char there = 0;
+  return mincore(pointer_to<void>(round_down(address_of(page), os_page_size())), os_page_size(), &there) == 0 &&
+         there & 1;
+}
+
+TEST_F(Evict, AnEmptyActivePoolGivesItsMemoryBackAndStartsAnew) {
+  for (size_t size : {16, 200, 1024, 5000, 40000}) {
+    std::vector<void*> blocks;
+    void* again = nullptr;
+    auto fill_and_free = [&] {
+      // More than once, so that the heap has learned to keep the pool.
+      for (int i = 0; i < 4; i++) {
+        blocks.clear();
+        for (size_t bytes = 0; bytes < 20000; bytes += size) blocks.push_back(api_malloc(size));
+        for (void* p : blocks) pattern_fill(p, size, size);
+        for (void* p : blocks) api_free(p);
+      }
+    };
+    Stepper sleeper({fill_and_free, [&] { again = api_malloc(size), pattern_fill(again, size, 1); },
+                     [&] {
+                       EXPECT_TRUE(pattern_holds(again, size, 1));
+                       api_free(again);
+                     }});
+    sleeper.step();
+    unsigned c = size_class_of(size);
+    ASSERT_NE(sleeper.heap().chains[c].active, nullptr) << size;
+    heap_evict(sleeper.heap());
+    EXPECT_EQ(sleeper.heap().chains[c].active, nullptr);
+    EXPECT_FALSE(resident(static_cast<char*>(blocks.back()) + size - 1)) << size;
+    EXPECT_TRUE(heap_is_valid(sleeper.heap()));
+    sleeper.step();
+    heap_evict(sleeper.heap());
+    EXPECT_TRUE(pattern_holds(again, size, 1));
+    EXPECT_EQ(sleeper.heap().chains[c].active, pool_find(again)) << "a pool with a live block was taken";
+    sleeper.step();
+  }
+}
+
+TEST_F(Evict, BatchesOfASleepingThreadAreSent) {
+  std::vector<void*> blocks;
+  for (int i = 0; i < 1000; i++) blocks.push_back(api_malloc(48));
+  Stepper sleeper({[&] {
+    void* own = api_malloc(1);
+    for (void* p : blocks) api_free(p);
+    api_free(own);
+  }});
+  sleeper.step();
+  heap_evict(sleeper.heap());
+  EXPECT_NE(thread_heap->mailbox.load_relaxed(), nullptr);
+  api_malloc_trim(0);
+  EXPECT_EQ(slices_in_use() - in_use_before, int64_t{sleeper.heap().chains[0].pool_count}) << "of the sleeper alone";
+}
+
+// The owner is between its last free and its look at the pool.
+TEST_F(Evict, APoolWhoseOwnerIsAboutToLookAtItStaysTheHeaps) {
+  BlockPool* pool = nullptr;
+  Stepper sleeper({[&] {
+                     void* p = api_malloc(64);
+                     pool = pool_find(p);
+                     list_push(*pool->list, static_cast<Block*>(p));
+                     EXPECT_TRUE(list_count_down(*pool->list));
+                   },
+                   [&] { heap_pool_trap(pool); }});
+  sleeper.step();
+  heap_evict(sleeper.heap());
+  EXPECT_EQ(pool->owner, &sleeper.heap());
+  EXPECT_EQ(pool->state, SliceState::partial);
+  sleeper.step();
+  EXPECT_TRUE(heap_is_valid(sleeper.heap()));
+}
+
+// The owner has counted, and not yet looked at the head; then goes on.
+TEST_F(Evict, AListWithAPopOnItsWayComesBack) {
+  void* first = nullptr;
+  std::vector<void*> blocks;
+  Stepper sleeper({[&] {
+                     first = api_malloc(64);
+                     api_free(first);
+                     list_count_set(thread_heap->active[size_class_of(64)], 1);
+                   },
+                   [&] {
+                     FreeList& list = thread_heap->active[size_class_of(64)];
+                     EXPECT_EQ(list.head, nullptr);
+                     list_count_set(list, 0);
+                     for (int i = 0; i < 3; i++) blocks.push_back(api_malloc(64));
+                   },
+                   [&] {
+                     for (void* p : blocks) api_free(p);
+                   }});
+  sleeper.step();
+  unsigned c = size_class_of(64);
+  list_count_set(sleeper.heap().active[c], 0);
+  // As heap_evict does, with the count going up in between.
+  sleeper.heap().chains[c].seized = sleeper.heap().active[c].head;
+  sleeper.heap().active[c].head = nullptr;
+  sleeper.step();
+  EXPECT_EQ(blocks[0], first) << "the list is in force again";
+  EXPECT_TRUE(heap_is_valid(sleeper.heap()));
+  sleeper.step();
+}
+
+// Owners whose pools run empty all the time, and hand blocks to each other, while all of them are evicted.
+TEST_F(Evict, OwnersThatRunAreNotDisturbed) {
+  constexpr int kOwners = 3;
+  std::atomic<int> violations{0};
+  std::atomic<bool> stop{false};
+  std::atomic<void*> handed[64] = {};
+  std::vector<std::thread> owners;
+  for (int t = 0; t < kOwners; t++) {
+    owners.emplace_back([&, t] {
+      Random random(uint64_t(t) + 1);
+      while (!stop) {
+        size_t sizes[8];
+        unsigned char* blocks[8];
+        int count = 1 + int(random.below(8));
+        for (int i = 0; i < count; i++) {
+          sizes[i] = 1 + random.below(i % 4 == 0 ? 20000 : 600);
+          blocks[i] = static_cast<unsigned char*>(api_malloc(sizes[i]));
+          pattern_fill(blocks[i], sizes[i], uint64_t(t));
+        }
+        for (int i = 0; i < count; i++) {
+          violations += !pattern_holds(blocks[i], sizes[i], uint64_t(t));
+          if (random.below(4) == 0) {
+            api_free(handed[random.below(64)].exchange(blocks[i]));
+          } else {
+            api_free(blocks[i]);
+          }
+        }
+      }
+    });
+  }
+  auto end = std::chrono::steady_clock::now() + std::chrono::seconds(3);
+  for (uint64_t i = 0; std::chrono::steady_clock::now() < end; i++) {
+    heap_evict_others();
+    if (i % 64 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  stop = true;
+  for (std::thread& each : owners) each.join();
+  EXPECT_EQ(violations.load(), 0);
+  for (std::atomic<void*>& each : handed) api_free(each.load());
+}
+
+}  // namespace
+}  // namespace poolalloc
