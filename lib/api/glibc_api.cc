@@ -83,13 +83,14 @@ int api_malloc_info(int options, FILE* stream) {
           "  <retained bytes=\"%zu\"/>\n"
           "  <reserved bytes=\"%zu\"/>\n"
           "  <mapped blocks=\"%zu\" bytes=\"%zu\"/>\n"
-          "  <purged bytes=\"%zu\"/>\n"
+          "  <purged bytes=\"%zu\" again=\"%zu\"/>\n"
+          "  <budget bytes=\"%zu\"/>\n"
           "  <peak bytes=\"%zu\"/>\n"
           "  <threads now=\"%zu\" peak=\"%zu\"/>\n"
           "</malloc>\n",
           poolalloc_version(), stats.live_blocks, stats.live_bytes, stats.free_bytes, stats.retained_bytes,
-          stats.reserved_bytes, stats.mapped_blocks, stats.mapped_bytes, stats.purged_bytes, stats.peak_bytes,
-          stats.thread_count, stats.thread_peak);
+          stats.reserved_bytes, stats.mapped_blocks, stats.mapped_bytes, stats.purged_bytes, stats.needed_again_bytes,
+          stats.budget_bytes, stats.peak_bytes, stats.thread_count, stats.thread_peak);
   return 0;
 }
 

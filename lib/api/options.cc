@@ -8,6 +8,7 @@
 #include <sys/auxv.h>
 
 #include "chunk/huge_pages.h"
+#include "chunk/region.h"
 #include "heap/foreign.h"
 #include "os/message.h"
 
@@ -54,6 +55,89 @@ bool parse_number(const char* value, uint64_t* number) {
     *number = *number * 10 + uint64_t(*c - '0');
   }
   return *value != 0;
+}
+
+// "none", or bytes with or without a suffix, rounded down to slices.
+bool parse_size(const char* value, int64_t* slices) {
+  constexpr char kSuffixes[] = "KMGT";
+  *slices = kUnlimited;
+  if (strcmp(value, "none") == 0) return true;
+  size_t digits = strspn(value, "0123456789");
+  char number[16];
+  if (digits == 0 || digits >= sizeof number) return false;
+  memcpy(number, value, digits);
+  number[digits] = 0;
+  uint64_t bytes;
+  if (!parse_number(number, &bytes)) return false;
+  if (value[digits] != 0) {
+    const char* suffix = strchr(kSuffixes, value[digits]);
+    unsigned shift = suffix != nullptr ? 10 * unsigned(suffix - kSuffixes + 1) : 64;
+    if (shift == 64 || value[digits + 1] != 0 || bytes > uint64_t{INT64_MAX} >> shift) return false;
+    bytes <<= shift;
+  }
+  *slices = int64_t(bytes >> kSliceShift);
+  return true;
+}
+
+// The same, or "N%" of what the system allows this process.
+bool parse_limit(const char* value, int64_t* slices) {
+  size_t length = strlen(value);
+  if (length == 0) return (*slices = kUnlimited, true);
+  if (value[length - 1] != '%') return parse_size(value, slices);
+  char number[4];
+  uint64_t percent;
+  if (length > sizeof number) return false;
+  memcpy(number, value, length - 1);
+  number[length - 1] = 0;
+  if (!parse_number(number, &percent) || percent < 1 || percent > 100) return false;
+  size_t whole = os_memory_limit();
+  *slices = whole == SIZE_MAX ? kUnlimited : int64_t(whole / 100 * percent >> kSliceShift);
+  if (whole != SIZE_MAX) return true;
+  Message message;
+  message.text("POOLALLOC_LIMIT=")
+      .text(value)
+      .text(" has no effect: neither a cgroup nor RLIMIT_AS limits memory")
+      .send();
+  return true;
+}
+
+bool apply_limit(const char* value) {
+  char soft[32];
+  const char* colon = strchr(value, ':');
+  size_t length = colon != nullptr ? size_t(colon - value) : strlen(value);
+  if (length >= sizeof soft || *value == 0 || (colon != nullptr && colon[1] == 0)) return false;
+  memcpy(soft, value, length);
+  soft[length] = 0;
+  int64_t soft_slices;
+  int64_t hard_slices;
+  if (!parse_limit(soft, &soft_slices) || !parse_limit(colon != nullptr ? colon + 1 : "", &hard_slices)) return false;
+  retention_policy.soft.store_relaxed(soft_slices < hard_slices ? soft_slices : hard_slices);
+  retention_policy.hard.store_relaxed(hard_slices);
+  return true;
+}
+
+bool apply_purge(const char* value) {
+  static constexpr const char* kNames[] = {"on", "off", "eager"};
+  int index = index_of(value, kNames);
+  if (index == 1) retention_policy.floor.store_relaxed(kUnlimited);
+  if (index == 2) retention_policy.ceiling.store_relaxed(0);
+  return index >= 0;
+}
+
+bool apply_purge_ceiling(const char* value) {
+  int64_t slices;
+  if (!parse_size(value, &slices)) return false;
+  // What "eager" has set stays.
+  if (slices < retention_policy.ceiling.load_relaxed()) retention_policy.ceiling.store_relaxed(slices);
+  return true;
+}
+
+bool apply_purge_floor(const char* value) {
+  int64_t slices;
+  if (!parse_size(value, &slices)) return false;
+  // And what "off" has.
+  if (retention_policy.floor.load_relaxed() != kUnlimited) retention_policy.floor.store_relaxed(slices);
+  return true;
 }
 
 bool apply_stats(const char* value) {

@@ -45,6 +45,10 @@ poolalloc_stats stats_gather() {
   stats.thread_count = heap_thread_count();
   stats.thread_peak = heap_thread_peak();
   stats.foreign_frees = foreign_count();
+  int64_t budget =
+      retention_budget(region_table.retention, region_table.slices_in_use.load_relaxed(), retention_policy);
+  stats.budget_bytes = budget < int64_t(SIZE_MAX >> kSliceShift) ? size_t(budget) * kSliceSize : SIZE_MAX;
+  stats.needed_again_bytes = region_table.retention.needed_again.load_relaxed() * kSliceSize;
   return stats;
 }
 
@@ -60,7 +64,13 @@ void stats_print_summary() {
   print_bytes("  peak resident   ", os_peak_resident(), " (the whole process)");
   print_bytes("  peak for blocks ", stats.peak_bytes, " (pools and large blocks, whole slices)");
   print_bytes("  kept for reuse  ", stats.retained_bytes, "");
+  if (stats.budget_bytes == SIZE_MAX) {
+    Message().text("  of at most      unlimited").send();
+  } else {
+    print_bytes("  of at most      ", stats.budget_bytes, " (at this moment)");
+  }
   print_bytes("  given back      ", stats.purged_bytes, " (to the kernel, in all)");
+  print_bytes("  needed again    ", stats.needed_again_bytes, " of that");
   Message threads;
   threads.text("  threads         ").number(stats.thread_peak).text(" at most at one time").send();
   if (stats.foreign_frees != 0) {

@@ -144,6 +144,7 @@ void chunk_header_init(Chunk* chunk, Region* region, unsigned index, bool zeroed
 
 SliceRun slices_acquire(unsigned count, unsigned alignment, bool header_allowed) {
   PA_ASSERT(count >= 1 && count + alignment <= kSlicesPerChunk);
+  if (PA_UNLIKELY(!limit_allows(count))) return {nullptr, false};
   uint64_t allowed = aligned_starts(alignment);
   if (count > 1 || !header_allowed) allowed &= ~kSliceZero;
   RunRequest request{count, allowed, true};
@@ -162,7 +163,7 @@ SliceRun slices_acquire(unsigned count, unsigned alignment, bool header_allowed)
 bool slices_extend(BlockPool* first, unsigned count, unsigned new_count) {
   const ChunkInfo& info = chunk_of(first)->info;
   unsigned start = slice_index(first);
-  if (start + new_count > kSlicesPerChunk) return false;
+  if (start + new_count > kSlicesPerChunk || !limit_allows(new_count - count)) return false;
   uint64_t bits = run_mask(start + count, new_count - count);
   ChunkWords& words = info.region->chunks[info.index];
   uint64_t free = words.free.load_relaxed();
@@ -221,6 +222,7 @@ void* mapping_acquire(size_t size, size_t alignment) {
 }
 
 Chunk* chunks_acquire(unsigned count, bool sparse, bool* zeroed) {
+  if (PA_UNLIKELY(!limit_allows(count * kSlicesPerChunk))) return nullptr;
   unsigned first;
   Region* region = claim_or_map_chunks(count, &first);
   if (region == nullptr) return nullptr;

@@ -114,8 +114,22 @@ int64_t purge_down_to(int64_t target, int64_t most) {
 
 }  // namespace
 
+bool limit_allows(int64_t count) {
+  int64_t hard = retention_policy.hard.load_relaxed();
+  if (PA_LIKELY(hard == kUnlimited)) return true;
+  int64_t room = hard - region_table.slices_in_use.load_relaxed() - count;
+  if (room < 0) return false;
+  // What is claimed may be dirty already, or clean.
+  if (region_table.dirty_free.load_relaxed() > room) {
+    LockGuard guard(purge_lock);
+    purge_down_to(room, INT64_MAX);
+  }
+  return true;
+}
+
 void purge_excess(int64_t released) {
-  int64_t budget = retention_budget(region_table.retention, region_table.slices_in_use.load_relaxed());
+  int64_t budget =
+      retention_budget(region_table.retention, region_table.slices_in_use.load_relaxed(), retention_policy);
   int64_t dirty = region_table.dirty_free.load_relaxed();
   int64_t futile = futile_below.load_relaxed();
   if (PA_UNLIKELY(futile > dirty + kFutileStep)) futile_below.store_relaxed(futile = dirty + kFutileStep);

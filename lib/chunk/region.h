@@ -62,6 +62,7 @@ struct RegionTable {
 };
 
 extern constinit RegionTable region_table;
+extern constinit RetentionPolicy retention_policy;
 extern constinit Lock regions_lock;
 extern constinit Lock purge_lock;  // held by whoever purges
 
@@ -115,8 +116,12 @@ void chunk_try_close(Region& region, unsigned chunk);
 
 // --- Giving memory back (purge.cc) ---------------------------------------------------------------
 
-// Called when slices were released. Purges towards the budget when more than that is dirty and free, not all
-// of a large excess at once. Cheap when there is none.
+// Whether `count` more slices may be used under the hard limit; gives free memory back if they may only then.
+// Threads that ask at the same time may exceed it by what they ask for.
+bool limit_allows(int64_t count);
+
+// Called when slices were released, without a lock. Purges towards the budget when more than that is dirty and free,
+// not all of a large excess at once. Cheap when there is none.
 void purge_excess(int64_t released);
 // Purges everything that is free; bytes given back.
 size_t purge_all();

@@ -23,20 +23,32 @@
 
 namespace poolalloc {
 
+// What the user may set. Synchronization: set once at start-up; until then the defaults hold.
+struct RetentionPolicy {
+  Atomic<int64_t> floor;    // of the budget, slices
+  Atomic<int64_t> ceiling;  // of the budget, slices
+  Atomic<int64_t> soft;     // limit of what is in use and of what is free and dirty, together, slices
+  Atomic<int64_t> hard;     // the same; allocation fails above it
+};
+
 struct Retention {
   Atomic<int64_t> high;           // highest level in the current window, slices
   Atomic<int64_t> previous_high;  // and in the window before
   Atomic<int64_t> draw;           // slices
   Atomic<int64_t> regret;         // slices
   Atomic<int64_t> churn;          // slices
+  Atomic<uint64_t> needed_again;  // slices that had been given back and were claimed, in all
   Atomic<uint64_t> window_start;  // ms
 };
 
 inline constexpr int64_t kRetentionWindow_ms = 1000;
-// Never purged for: 16 MiB; a purge that starts above it stops at half of it.
+inline constexpr int64_t kUnlimited = INT64_MAX;
+// Never purged for, unless the user says otherwise: 16 MiB; a purge that starts above it stops at half of it.
 inline constexpr int64_t kRetentionFloor = int64_t{16} << (20 - kSliceShift);
 // Distance between where a purge starts and where it stops, so that purges are few: at most 8 MiB.
 inline constexpr int64_t kRetentionStep = int64_t{8} << (20 - kSliceShift);
+
+inline constexpr RetentionPolicy kDefaultPolicy{{kRetentionFloor}, {kUnlimited}, {kUnlimited}, {kUnlimited}};
 
 inline int64_t higher(int64_t a, int64_t b) { return a > b ? a : b; }
 inline int64_t lower(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -68,7 +80,9 @@ inline void retention_note_claim(Retention& r, int64_t count, int64_t given_back
                                  uint64_t now_ms) {
   retention_note(r, level, now_ms);
   r.churn.store_relaxed(lower(r.churn.load_relaxed() + count, retention_churn_max(in_use)));
-  if (given_back != 0) r.regret.store_relaxed(lower(r.regret.load_relaxed() + given_back, r.draw.load_relaxed()));
+  if (given_back == 0) return;
+  r.needed_again.store_relaxed(r.needed_again.load_relaxed() + uint64_t(given_back));
+  r.regret.store_relaxed(lower(r.regret.load_relaxed() + given_back, r.draw.load_relaxed()));
 }
 
 // Notes that `count` slices were released.
@@ -80,13 +94,15 @@ inline void retention_note_release(Retention& r, int64_t count, int64_t in_use, 
 }
 
 // Dirty free slices that may be kept while `in_use` slices are used.
-inline int64_t retention_budget(const Retention& r, int64_t in_use) {
-  return kRetentionFloor + in_use / 16 + r.churn.load_relaxed() + r.regret.load_relaxed();
+inline int64_t retention_budget(const Retention& r, int64_t in_use, const RetentionPolicy& policy = kDefaultPolicy) {
+  int64_t earned = in_use / 16 + r.churn.load_relaxed() + r.regret.load_relaxed();
+  int64_t floor = policy.floor.load_relaxed();
+  int64_t budget = floor < kUnlimited - earned ? floor + earned : kUnlimited;
+  int64_t below_soft = higher(policy.soft.load_relaxed() - in_use, 0);
+  return lower(lower(budget, policy.ceiling.load_relaxed()), below_soft);
 }
 
 // Where a purge that has started stops.
-inline int64_t retention_target(int64_t budget) { return budget - kRetentionStep; }
-
-static_assert(kRetentionStep < kRetentionFloor);
+inline int64_t retention_target(int64_t budget) { return budget - lower(kRetentionStep, budget / 2); }
 
 }  // namespace poolalloc

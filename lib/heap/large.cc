@@ -82,6 +82,7 @@ void mapped_advise_huge(char* block, size_t size, size_t more, bool sparse) {
 void* mapped_alloc(size_t size, size_t alignment, bool sparse) {
   size_t offset = alignment > kHugeOffset ? alignment : kHugeOffset;
   size_t span = round_up(offset + size, os_page_size());
+  if (PA_UNLIKELY(!limit_allows(int64_t(slices_for(span))))) return nullptr;
   char* mapping = static_cast<char*>(mapping_acquire(span, alignment > kChunkSize ? alignment : kChunkSize));
   if (mapping == nullptr) return nullptr;
   char* block = mapping + offset;
@@ -119,7 +120,10 @@ void* slices_resize(LargeBlock* large, size_t new_size) {
   if (new_count > count && !slices_extend(first, count, new_count)) return nullptr;
   large->slice_count = uint8_t(new_count);
   large->usable_size = usable_for(new_size);
-  if (new_count < count) slices_release(first + new_count, count - new_count);
+  if (new_count < count) {
+    slices_release(first + new_count, count - new_count);
+    heap_slow_path_end(count - new_count);
+  }
   return large->block;
 }
 
@@ -159,6 +163,7 @@ void* mapped_resize(LargeBlock* large, size_t new_size) {
     large->usable_size = usable_for(new_size);
     return block;
   }
+  if (new_span > span && !limit_allows(int64_t(slices_for(new_span)) - int64_t(slices_for(span)))) return nullptr;
   if (!os_resize(block, span - offset, new_span - offset)) {
     if (new_span < span) return nullptr;
     // With room to grow in place next time, unless address space is short.

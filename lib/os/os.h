@@ -48,6 +48,10 @@ uintptr_t os_thread_id();
 // Identifies the process; changes in the child of a fork.
 int os_process_id();
 
+// How much memory the system allows this process, bytes: the least memory.max of its cgroup and those above it
+// (memory.limit_in_bytes in version 1), else RLIMIT_AS; SIZE_MAX for none.
+size_t os_memory_limit();
+
 // Largest resident size the process has had, bytes; 0 when unknown.
 size_t os_peak_resident();
 

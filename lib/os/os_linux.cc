@@ -133,24 +133,6 @@ uintptr_t os_thread_id() {
 
 int os_process_id() { return int(system_call(SYS_getpid)); }
 
-size_t os_peak_resident() {
-  // Not getrusage: that figure starts at the peak of the program that called exec.
-  constexpr char kField[] = "VmHWM:";
-  char text[4096];
-  long file = system_call(SYS_openat, AT_FDCWD, as_long("/proc/self/status"), O_RDONLY | O_CLOEXEC);
-  if (failed(file)) return 0;
-  long length = system_call(SYS_read, file, as_long(text), sizeof text - 1);
-  system_call(SYS_close, file);
-  text[failed(length) ? 0 : length] = 0;
-  const char* field = strstr(text, kField);
-  if (field == nullptr) return 0;
-  size_t kibibytes = 0;
-  for (field += sizeof kField - 1; *field != 0 && *field != '\n'; field++) {
-    if (*field >= '0' && *field <= '9') kibibytes = kibibytes * 10 + size_t(*field - '0');
-  }
-  return kibibytes * 1024;
-}
-
 bool os_barrier_others() {
   auto barrier = [](int command) { return !failed(system_call(SYS_membarrier, command, 0, 0)); };
   if (barrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED)) return true;

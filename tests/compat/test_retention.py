@@ -1,0 +1,113 @@
+"""What free memory is kept, and limits of memory: the options POOLALLOC_PURGE..., POOLALLOC_LIMIT.
+
+What always holds: sizes are MiB; a program that reaches a limit gets ENOMEM and goes on.
+"""
+import errno
+import os
+import pathlib
+import resource
+
+import pytest
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def fill(run, build):
+    program = build("fill_and_free.c")
+
+    def call(size, most, limits=None, **options):
+        env = {f"POOLALLOC_{name.upper()}": value for name, value in options.items()}
+        return tuple(map(int, run([program, size, most], env=env, limits=limits or {}).ok().out.split()))
+    return call
+
+
+@pytest.mark.parametrize("size", [100, 5000, 300000, 6000000])
+def test_a_peak_goes_back(fill, size):
+    got, _, full, after = fill(size, 400)
+    assert got >= 400 and full >= 390 and after <= 48
+
+
+@pytest.mark.parametrize("size", [100, 300000])
+def test_purge_off_keeps_all(fill, size):
+    assert fill(size, 200, purge="off")[3] >= 190
+
+
+@pytest.mark.parametrize("options", [{"purge": "eager"}, {"purge": "eager", "purge_floor": "64M"},
+                                     {"purge_ceiling": "0"}], ids=str)
+def test_purge_eager_keeps_nothing(fill, options):
+    assert fill(5000, 100, **options)[3] <= 6
+
+
+def test_floor_and_ceiling(fill):
+    assert 100 <= fill(5000, 300, purge_floor="128M")[3] <= 160
+    assert fill(5000, 300, purge_floor="128M", purge_ceiling="32M")[3] <= 40
+
+
+@pytest.mark.parametrize("size", [100, 5000, 300000, 20000000])
+def test_hard_limit(fill, size):
+    got, error, full, after = fill(size, 500, limit=":200M")
+    assert error == errno.ENOMEM and 140 <= got <= 200 and full <= 220 and after <= 48
+
+
+def test_soft_limit_purges_harder(fill):
+    assert fill(5000, 300, purge_floor="1G")[3] >= 290
+    assert fill(5000, 300, limit="64M", purge_floor="1G")[3] <= 72
+
+
+def test_percent_of_the_address_space(fill):
+    if cgroup_limited():
+        pytest.skip("a cgroup's limit comes first")
+    got, error, full, _ = fill(5000, 900, limits={resource.RLIMIT_AS: 1000 * MIB}, limit=":40%")
+    assert error == errno.ENOMEM and 350 <= got <= 400 and full <= 410
+
+
+def cgroup_limited():
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        file = pathlib.Path(path)
+        if file.exists() and file.read_text().strip().isdecimal() and int(file.read_text()) < 1 << 62:
+            return True
+    return False
+
+
+@pytest.fixture
+def cgroup():
+    """A memory cgroup of version 1 with a limit of 300 MiB."""
+    folder = pathlib.Path(f"/sys/fs/cgroup/memory/poolalloc-test-{os.getpid()}")
+    try:
+        folder.mkdir()
+        (folder / "memory.limit_in_bytes").write_text(str(300 * MIB))
+    except OSError:
+        pytest.skip("no memory cgroup can be made here")
+    yield folder
+    folder.rmdir()
+
+
+def test_percent_of_a_cgroup(run, build, cgroup):
+    program = build("fill_and_free.c")
+    script = 'echo $$ > "$1/cgroup.procs"; shift; exec "$@"'
+    env = {"POOLALLOC_LIMIT": "10%:50%"}
+    own = pathlib.Path("/proc/self/cgroup").read_text()
+    line = next(line for line in own.splitlines() if ":memory:" in line)
+    if not line.endswith(":/") and not str(cgroup).startswith("/sys/fs/cgroup/memory" + line.split(":memory:")[1]):
+        pytest.skip("cgroups are not seen from their root here")
+    got, error, full, _ = map(int, run(["bash", "-c", script, "bash", cgroup, program, 5000, 500],
+                                       env=env).ok().out.split())
+    assert error == errno.ENOMEM and 130 <= got <= 150 and full <= 160
+
+
+@pytest.mark.parametrize("name, value", [("limit", "x"), ("limit", ""), ("limit", ":"), ("limit", "0%"),
+                                         ("limit", "101%"), ("limit", "1G:"), ("limit", "12KB"), ("purge", "yes"),
+                                         ("purge_floor", "-1"), ("purge_floor", "5%"), ("purge_ceiling", "1e9"),
+                                         ("purge_floor", "99999999999T")])
+def test_wrong_values_are_named(run, build, name, value):
+    result = run([build("fill_and_free.c"), 100, 1], env={f"POOLALLOC_{name.upper()}": value})
+    assert result.rc == 0 and result.err.count("\n") == 1
+    assert result.err.startswith(f"poolalloc: POOLALLOC_{name.upper()}={value} is not one of "), result.err
+
+
+def test_percent_without_a_limit(run, build):
+    if cgroup_limited():
+        pytest.skip("a cgroup limits memory here")
+    result = run([build("fill_and_free.c"), 100, 1], env={"POOLALLOC_LIMIT": "80%"})
+    assert result.rc == 0 and "has no effect" in result.err
