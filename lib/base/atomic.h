@@ -89,8 +89,9 @@ inline bool atomic_pair_is_zero(void* pair) {
                          : "=&r"(low), "=&r"(high), "=&r"(interrupted)
                          : "r"(pair)
                          : "memory");
+    if ((low | high) != 0) return false;
   } while (interrupted != 0);
-  return (low | high) == 0;
+  return true;
 #endif
 }
 

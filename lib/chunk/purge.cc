@@ -144,7 +144,11 @@ void purge_excess(int64_t released) {
 void slices_purge(BlockPool* first, unsigned count) {
   size_t offset = round_up(slice_header_size(first), os_page_size());
   size_t size = count * kSliceSize - offset;
-  if (os_purge(slice_address(first) + offset, size)) region_table.purged_bytes.add_relaxed(size);
+  if (!os_purge(slice_address(first) + offset, size)) return;
+  region_table.purged_bytes.add_relaxed(size);
+  const ChunkInfo& info = chunk_of(first)->info;
+  // As in purge_runs: what is torn stays so.
+  chunk_advise_huge(*info.region, info.index, 0, false);
 }
 
 size_t purge_all() {

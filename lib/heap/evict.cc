@@ -46,16 +46,6 @@ ClassSet lists_seize(Heap& heap) {
   return seized;
 }
 
-unsigned batches_take(Heap& heap, RemoteBatch* taken) {
-  unsigned count = 0;
-  for (RemoteBatch& batch : heap.batches) {
-    if (batch.pool == nullptr) continue;
-    taken[count++] = batch;
-    batch.pool = nullptr;
-  }
-  return count;
-}
-
 void heap_sweep() {
   if (heap_thread_count() < 2) return;
   Heap* heap = sweep_next.load_relaxed();
@@ -69,24 +59,31 @@ void heap_sweep() {
 }  // namespace
 
 void heap_evict(Heap& heap) {
-  RemoteBatch taken[kBatchCount];
-  unsigned taken_count = 0;
-  if (!lock_try_acquire(heap.lock)) return;
-  if (heap.state.load_relaxed() == HeapState::owned && os_barrier_others()) {
-    heap.batches_seized.store_relaxed(1);
-    ClassSet seized = lists_seize(heap);
-    bool passed = os_barrier_others();
-    PA_VERIFY(passed);
-    if (heap.batches_busy.load_acquire() == 0) taken_count = batches_take(heap, taken);
-    // Release: to the owner.
-    heap.batches_seized.store_release(0);
-    for (unsigned c = 0; c < kClassCount; c++) {
-      if (seized.has(c) && atomic_pair_is_zero(&heap.active[c])) heap_pool_evict(heap, c);
+  // Also asks the kernel for the barrier for the first time, which takes a while.
+  if (!os_barrier_others()) return;
+  Heap* owners[kBatchCount];
+  unsigned owner_count = 0;
+  {
+    // A handler that forks, or allocates, finds the heap whole.
+    SignalsBlocked blocked;
+    if (!lock_try_acquire(heap.lock)) return;
+    if (heap.state.load_relaxed() == HeapState::owned) {
+      heap.batches_seized.store_relaxed(1);
+      ClassSet seized = lists_seize(heap);
+      bool passed = os_barrier_others();
+      if (passed && heap.batches_busy.load_acquire() == 0) owner_count = remote_take(heap, owners);
+      // Release: to the owner.
+      heap.batches_seized.store_release(0);
+      for (unsigned c = 0; passed && c < kClassCount; c++) {
+        if (seized.has(c) && atomic_pair_is_zero(&heap.active[c])) heap_pool_evict(heap, c);
+      }
     }
+    lock_release(heap.lock);
   }
-  lock_release(heap.lock);
-  for (unsigned i = 0; i < taken_count; i++) batch_send(taken[i]);
-  if (heap.mailbox.load_relaxed() != nullptr) heap_reap(heap);
+  for (unsigned i = 0; i < owner_count; i++) mailbox_look(*owners[i]);
+  // As in heap_reap: its thread may have ended meanwhile.
+  fence_seq_cst();
+  if (heap.mailbox.load_relaxed() != nullptr) mailbox_look(heap);
   purge_excess(0);
 }
 

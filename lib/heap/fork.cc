@@ -70,7 +70,9 @@ void settle_all() {
   open_chunks_each([](Chunk* chunk) {
     for (BlockPool& slice : chunk->slices) {
       bool at_rest = slice.state == SliceState::partial || slice.state == SliceState::parked;
-      if (at_rest && slice.parked_list.count <= 0) heap_pool_settle(*slice.owner, &slice);
+      if (!at_rest || slice.parked_list.count > 0) continue;
+      // As in orphan_all_others.
+      if (slice.owner->lock.holder.load_relaxed() != os_thread_id()) heap_pool_settle(*slice.owner, &slice);
     }
   });
 }
@@ -107,6 +109,7 @@ void heap_fork_parent() {
     if (heap->state.load_relaxed() != HeapState::owned && heap->mailbox.load_relaxed() != nullptr)
       heap_drain_orphan(*heap);
   }
+  purge_excess(kWidePoolSlices);
 }
 
 void heap_fork_child() {

@@ -67,7 +67,9 @@ void pool_activate(Heap& heap, BlockPool* pool) {
   unsigned c = pool->size_class;
   PA_ASSERT(heap.chains[c].active == nullptr && pool->state == SliceState::partial);
   pool->state = SliceState::active;
-  heap.active[c] = pool->parked_list;
+  heap.active[c].head = pool->parked_list.head;
+  // Added, because a signal handler that allocates may be here in the middle of list_pop.
+  list_count_add(heap.active[c], pool->parked_list.count);
   heap.chains[c].active = pool;
   pool->list = &heap.active[c];
 }
@@ -153,6 +155,19 @@ void active_put_away(Heap& heap, BlockPool* pool) {
   }
 }
 
+// Releases pools on chains without a live block. The owner, or for a heap without one.
+void evicted_release(Heap& heap) {
+  if (PA_LIKELY(!heap.has_evicted)) return;
+  heap.has_evicted = false;
+  for (PoolChain& chain : heap.chains) {
+    BlockPool* next;
+    for (BlockPool* pool = chain.first; pool != nullptr; pool = next) {
+      next = pool->next;
+      if (pool->parked_list.count <= 0) heap_pool_settle(heap, pool);
+    }
+  }
+}
+
 }  // namespace
 
 bool heap_refill(Heap& heap, unsigned size_class) {
@@ -167,6 +182,7 @@ bool heap_refill(Heap& heap, unsigned size_class) {
     if (pool_bump(heap, chain.active)) return true;
     active_put_away(heap, chain.active);
   }
+  evicted_release(heap);
   // Advance.
   if (chain.first != nullptr) {
     BlockPool* pool = chain.first;
@@ -219,16 +235,18 @@ static bool active_is_spared(Heap& heap, PoolChain& chain) {
 }
 
 PA_NOINLINE void heap_pool_trap(BlockPool* pool) {
-  Heap& heap = *pool->owner;
+  Heap& heap = *thread_heap;
   bool has_mail = heap.mailbox.load_relaxed() != nullptr;
   bool is_active = pool->state == SliceState::active;
   bool is_spared = is_active && active_is_spared(heap, heap.chains[pool->size_class]);
   if (is_spared && !has_mail) return;
   {
     LockGuard guard(heap.lock);
-    if (!is_active || pool->state != SliceState::active) {
+    // It is another's, or none, if a signal handler was at it between the count and here.
+    bool is_ours = pool->owner == &heap;
+    if (is_ours && pool->state != SliceState::active) {
       heap_pool_settle(heap, pool);
-    } else if (!is_spared) {
+    } else if (is_ours && is_active && !is_spared && pool->list->count <= 0) {
       active_put_away(heap, pool);
     }
     if (has_mail) heap_collect(heap);
@@ -267,22 +285,12 @@ void heap_pool_evict(Heap& heap, unsigned size_class) {
   slices_purge(pool, pool->slice_count);
 }
 
-static void evicted_release(Heap& heap) {
-  if (PA_LIKELY(!heap.has_evicted)) return;
-  heap.has_evicted = false;
-  for (PoolChain& chain : heap.chains) {
-    BlockPool* next;
-    for (BlockPool* pool = chain.first; pool != nullptr; pool = next) {
-      next = pool->next;
-      if (pool->parked_list.count <= 0) heap_pool_settle(heap, pool);
-    }
-  }
-}
-
 void heap_retire_active(Heap& heap) {
   for (PoolChain& chain : heap.chains) {
     if (chain.active != nullptr) active_put_away(heap, chain.active);
   }
+  // A vanished thread may have counted where there is nothing (list_pop).
+  for (FreeList& list : heap.active) list = FreeList{nullptr, 0};
   evicted_release(heap);
   untouched_report(heap);
 }
@@ -304,6 +312,7 @@ static PA_COLD void* shared_alloc(unsigned size_class) {
     if (list.head != nullptr || heap_refill(shared_heap, size_class)) block = list_pop(list);
   }
   heap_drain_orphan(shared_heap);
+  purge_excess(kWidePoolSlices);
   return block;
 }
 
@@ -317,8 +326,8 @@ PA_NOINLINE void* heap_malloc_slow(size_t size) {
   if (PA_LIKELY(block != nullptr)) return block;
   {
     LockGuard guard(heap->lock);
-    if (!heap_refill(*heap, c)) return nullptr;
-    block = list_pop(list);  // with the lock, so that nobody takes the list away before
+    // With the lock, so that nobody takes the list away before.
+    if (heap_refill(*heap, c)) block = list_pop(list);
     PA_CHECK(heap_is_valid(*heap));
   }
   remote_age(*heap);

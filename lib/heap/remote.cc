@@ -41,14 +41,13 @@ void mailbox_put(Heap& owner, Block* head, Block* last, unsigned count) {
 
 void mailbox_push(Heap& owner, Block* head, Block* last, unsigned count) {
   mailbox_put(owner, head, last, count);
-  uint32_t mail_count = owner.mail_count.add_relaxed(1) + 1;
   // Paired with the fences in heap_drain_orphan and where a heap becomes an orphan: either this
   // thread sees that nobody will collect, or the last collector sees the message.
   fence_seq_cst();
-  bool has_no_owner = owner.state.load_relaxed() != HeapState::owned;
-  if (PA_LIKELY(!has_no_owner && mail_count < owner.mail_patience.load_relaxed())) return;
-  has_no_owner ? heap_drain_orphan(owner) : heap_reap(owner);
-  purge_excess(kWidePoolSlices);
+  bool has_owner = owner.state.load_relaxed() == HeapState::owned;
+  uint32_t mail_count = owner.mail_count.add_relaxed(1) + 1;
+  if (PA_LIKELY(has_owner && mail_count < owner.mail_patience.load_relaxed())) return;
+  mailbox_look(owner);
 }
 
 // How many blocks a batch collects. Fewer and longer messages cost less, so all that a small pool has;
@@ -63,6 +62,13 @@ unsigned batch_limit(const BlockPool& pool) {
 // Neighbouring pools differ, and so do those in the same places of neighbouring chunks.
 uintptr_t pool_hash(const BlockPool* pool) {
   return (address_of(pool) >> kDescriptorShift) ^ (address_of(pool) >> kChunkShift);
+}
+
+void batch_send(RemoteBatch& batch) {
+  BlockPool* pool = batch.pool;
+  batch.pool = nullptr;
+  compiler_barrier();
+  mailbox_push(*pool->owner, batch.head, batch.last, batch.count);
 }
 
 // Sends a batch that has not grown since it was last looked at. The owner is at its batches.
@@ -89,11 +95,20 @@ void message_splice(Heap& heap, Block* last) {
 
 }  // namespace
 
-void batch_send(RemoteBatch& batch) {
-  BlockPool* pool = batch.pool;
-  batch.pool = nullptr;
-  compiler_barrier();
-  mailbox_push(*pool->owner, batch.head, batch.last, batch.count);
+void mailbox_look(Heap& owner) {
+  owner.state.load_relaxed() != HeapState::owned ? heap_drain_orphan(owner) : heap_reap(owner);
+  purge_excess(kWidePoolSlices);
+}
+
+unsigned remote_take(Heap& heap, Heap** owners) {
+  unsigned count = 0;
+  for (RemoteBatch& batch : heap.batches) {
+    if (batch.pool == nullptr) continue;
+    owners[count] = batch.pool->owner;
+    mailbox_put(*owners[count++], batch.head, batch.last, batch.count);
+    batch.pool = nullptr;
+  }
+  return count;
 }
 
 void remote_free(BlockPool* pool, Block* block) {
@@ -104,7 +119,7 @@ void remote_free(BlockPool* pool, Block* block) {
     heap = one_of_few ? nullptr : heap_attach();
     if (heap == nullptr || heap == pool->owner) return mailbox_push(*pool->owner, block, block, 1);
   }
-  batches_enter(*heap);
+  BatchesHeld held(*heap);
   RemoteBatch& batch = batch_for(*heap, pool);
   if (PA_LIKELY(batch.pool == pool)) {
     block->next = batch.head;
@@ -122,21 +137,18 @@ void remote_free(BlockPool* pool, Block* block) {
     batch_age(*heap);
   }
   if (batch.count >= batch.limit && batch.pool != nullptr) batch_send(batch);
-  batches_leave(*heap);
 }
 
 void remote_flush(Heap& heap) {
-  batches_enter(heap);
+  BatchesHeld held(heap);
   for (RemoteBatch& batch : heap.batches) {
     if (batch.pool != nullptr) batch_send(batch);
   }
-  batches_leave(heap);
 }
 
 void remote_age(Heap& heap) {
-  batches_enter(heap);
+  BatchesHeld held(heap);
   batch_age(heap);
-  batches_leave(heap);
 }
 
 void heap_collect(Heap& heap) {

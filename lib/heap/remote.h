@@ -36,8 +36,11 @@ static_assert(kAddressBits <= 48, "an address and a count share a word");
 // Frees a block of another heap's pool. Never fails; may attach a heap to the calling thread.
 void remote_free(BlockPool* pool, Block* block);
 
-// Sends one batch, which the caller may touch (evict.h); it is unused afterwards.
-void batch_send(RemoteBatch& batch);
+// Puts every batch of a heap into its owner's mailbox, for one who has seized them (evict.h). Fills `owners`, of
+// which there are kBatchCount at the most, and returns how many; mailbox_look must follow for each, without a lock.
+unsigned remote_take(Heap& heap, Heap** owners);
+// Does what can be done with a mailbox without its owner.
+void mailbox_look(Heap& owner);
 // Sends every batch of the calling thread's heap (its owner, or its inheritor after a fork).
 void remote_flush(Heap& heap);
 // Sends one batch if it has not grown since it was last looked at: called now and then, it leaves

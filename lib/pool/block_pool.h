@@ -44,12 +44,12 @@ struct FreeList {
   int64_t count;
 };
 
-// Sets the number of live blocks. Others may read it meanwhile.
-PA_INLINE void list_count_set(FreeList& list, int64_t count) {
+// Changes the number of live blocks. Others may read it meanwhile.
+PA_INLINE void list_count_add(FreeList& list, int64_t change) {
 #if defined(__SANITIZE_THREAD__)
-  __atomic_store_n(&list.count, count, __ATOMIC_RELAXED);
+  __atomic_store_n(&list.count, __atomic_load_n(&list.count, __ATOMIC_RELAXED) + change, __ATOMIC_RELAXED);
 #else
-  list.count = count;
+  list.count += change;
 #endif
 }
 
@@ -57,17 +57,18 @@ PA_INLINE void list_count_set(FreeList& list, int64_t count) {
 // child may find one live block too many, never one too few; and whoever has taken the list away, and made
 // sure that this thread has seen that, finds by the count whether it got here before (heap/evict.h).
 PA_INLINE Block* list_pop(FreeList& list) {
-  list_count_set(list, list.count + 1);
+  list_count_add(list, 1);
   compiler_barrier();
   Block* block = __atomic_load_n(&list.head, __ATOMIC_RELAXED);
   if (PA_UNLIKELY(block == nullptr)) {
-    list_count_set(list, list.count - 1);
+    list_count_add(list, -1);
     return nullptr;
   }
   Block* next = block->next;
   // The next call reads the block that is now first.
   __builtin_prefetch(next);
-  __atomic_store_n(&list.head, next, __ATOMIC_RELAXED);
+  // Release: whoever sees the head sees the count.
+  __atomic_store_n(&list.head, next, __ATOMIC_RELEASE);
   return block;
 }
 

@@ -152,12 +152,12 @@ TEST_F(Evict, AListWithAPopOnItsWayComesBack) {
   Stepper sleeper({[&] {
                      first = api_malloc(64);
                      api_free(first);
-                     list_count_set(thread_heap->active[size_class_of(64)], 1);
+                     list_count_add(thread_heap->active[size_class_of(64)], 1);
                    },
                    [&] {
                      FreeList& list = thread_heap->active[size_class_of(64)];
                      EXPECT_EQ(list.head, nullptr);
-                     list_count_set(list, 0);
+                     list_count_add(list, -1);
                      for (int i = 0; i < 3; i++) blocks.push_back(api_malloc(64));
                    },
                    [&] {
@@ -165,8 +165,9 @@ TEST_F(Evict, AListWithAPopOnItsWayComesBack) {
                    }});
   sleeper.step();
   unsigned c = size_class_of(64);
-  list_count_set(sleeper.heap().active[c], 0);
+  list_count_add(sleeper.heap().active[c], -1);
   // As heap_evict does, with the count going up in between.
+  list_count_add(sleeper.heap().active[c], 1);
   sleeper.heap().chains[c].seized = sleeper.heap().active[c].head;
   sleeper.heap().active[c].head = nullptr;
   sleeper.step();
