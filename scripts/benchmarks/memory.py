@@ -7,7 +7,7 @@ import os
 import subprocess
 
 from . import programs
-from .machine import SOURCES, available_mebibytes, fail, say
+from .machine import SOURCES, available_mebibytes, fail
 from .plots import prepared, save, stem, styles
 from .progress import progress
 from .report import bold, console, new_table
@@ -133,4 +133,3 @@ def plot(traces, path):
     axes.flat[0].legend(fontsize=6, ncol=2)
     save(figure, stem(path))
     pyplot.close(figure)
-    say(f"{stem(path)}.png and {stem(path)}.svg written")

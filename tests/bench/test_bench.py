@@ -70,6 +70,36 @@ def test_own_program_compiles_and_checks_itself_under_both(tmp_path, source):
     assert (refused.returncode, refused.stderr) == (2, "all: not a number from 1 on\n")
 
 
+@pytest.mark.parametrize("source", sorted((HERE / "memory").glob("*.c")), ids=lambda path: path.stem)
+def test_memory_probe_compiles_and_prints_figures_under_both(tmp_path, source):
+    program = build(source, tmp_path / source.stem)
+    names = []
+    for library in ("", LIBRARY):
+        result = run(program, "2", "1", library=library)
+        assert result.returncode == 0 and result.stderr == "", result
+        lines = [line.split() for line in result.stdout.splitlines()]
+        names.append([line[1] for line in lines if line[0] == "figure"])
+        assert {line[0] for line in lines} == {"figure", "sample"} and all(float(line[2]) >= 0 for line in lines)
+    assert names[0] == names[1] != []
+    assert run(program, "none").returncode == 2
+
+
+def test_memory_probes_give_figures_and_plots(tmp_path):
+    file, plot = tmp_path / "memory.json", tmp_path / "memory"
+    result = bench("--memory", "--quick", "--only", "idle_threads,ring", "--peers", "none", "--json", file, "--plot", plot)
+    assert result.returncode == 0, result.stderr
+    figures = json.loads(file.read_text())["samples"]
+    assert {name.split()[0] for name in figures} == {"idle_threads", "ring"}
+    assert all(len(samples["poolalloc"]) == len(samples["glibc"]) == 1 for samples in figures.values())
+    assert all(path.stat().st_size > 5000 for path in (tmp_path / "memory.png", tmp_path / "memory.svg"))
+
+
+def test_policy_is_replayed_alike_every_time(tmp_path):
+    results = [bench("--policy", "--plot", tmp_path / name) for name in ("one", "two")]
+    assert results[0].returncode == 0 and results[0].stdout == results[1].stdout
+    assert results[0].stdout.count("\n") >= 7 and (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+
+
 def test_micro_benchmarks_compile_and_run_under_both(tmp_path):
     program = build(HERE / "micro.cc", tmp_path / "micro", "-lbenchmark")
     for library in ("", LIBRARY):

@@ -28,6 +28,15 @@ def test_footprint(run, build, kind):
     assert with_lib[0] - without[0] < 100 * 1024, (with_lib, without)
 
 
+def test_resident_memory_of_a_process_that_does_nothing(run, build):
+    # The median, because what the page cache maps around a fault varies. Some 120 KiB are pages of libc that a
+    # program would touch at its end anyway.
+    program = build("idle.c")
+    with_lib, without = (sorted(int(run([program], preload=preload).ok().out) for _ in range(15))[7]
+                         for preload in (True, False))
+    assert with_lib - without <= 256, (with_lib, without)
+
+
 def test_footprint_of_a_shell(run):
     # COMPAT 1
     command = ["bash", "-c", "grep -E 'VmSize|Threads' /proc/$$/status; :"]

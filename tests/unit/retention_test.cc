@@ -2,59 +2,17 @@
 // budget must follow what was needed again.
 //
 // Always holds: time is the test's own.
-#include "chunk/retention.h"
+#include "retention_model.h"
 
 #include <gtest/gtest.h>
 
 namespace poolalloc {
 namespace {
 
-constexpr int64_t kMiB = int64_t{1} << (20 - kSliceShift);  // slices
-constexpr int64_t kGiB = 1024 * kMiB;
+using test::kGiB;
+using test::kMiB;
 
-// A program and a memory that follows the budget at once.
-class RetentionTest : public testing::Test {
- protected:
-  // Claims (count > 0) or releases slices, evenly over `ms`, in steps of a MiB.
-  void change(int64_t count, uint64_t ms) {
-    int64_t steps = (count < 0 ? -count : count) / kMiB;
-    for (int64_t i = 1; i <= steps; i++) {
-      now_us_ += ms * 1000 / uint64_t(steps);
-      count > 0 ? claim(kMiB) : release(kMiB);
-    }
-  }
-  void wait(uint64_t ms) { now_us_ += ms * 1000; }
-  int64_t budget() { return retention_budget(retention, in_use); }
-  int64_t resident() { return in_use + dirty; }
-
-  Retention retention{};
-  int64_t in_use = 0;
-  int64_t dirty = 0;   // free and resident
-  int64_t clean = 0;   // free, used before and given back
-  int64_t purged = 0;  // in all
-
- private:
-  void claim(int64_t count) {
-    int64_t from_dirty = lower(dirty, count);
-    int64_t from_clean = lower(clean, count - from_dirty);
-    dirty -= from_dirty;
-    clean -= from_clean;
-    in_use += count;
-    retention_note_claim(retention, count, from_clean, in_use, dirty + clean, now_us_ / 1000);
-  }
-  void release(int64_t count) {
-    in_use -= count;
-    dirty += count;
-    retention_note_release(retention, count, in_use, dirty + clean, now_us_ / 1000);
-    if (dirty <= budget()) return;
-    int64_t excess = dirty - retention_target(budget());
-    dirty -= excess;
-    clean += excess;
-    purged += excess;
-  }
-
-  uint64_t now_us_ = 100'000'000;
-};
+class RetentionTest : public testing::Test, protected test::RetentionModel {};
 
 TEST_F(RetentionTest, TheFloorIsAlwaysKept) {
   EXPECT_EQ(budget(), kRetentionFloor);
@@ -126,6 +84,30 @@ TEST_F(RetentionTest, GrowthEarnsNothingOnceItStops) {
     change(kMiB, 1);
   }
   EXPECT_LE(budget(), kRetentionFloor + kGiB / 16 + 2 * kMiB);
+}
+
+TEST_F(RetentionTest, WhatIsNeededAgainIsCounted) {
+  change(kGiB, 500);
+  change(-kGiB, 100);
+  EXPECT_EQ(retention.needed_again.load_relaxed(), 0u);
+  int64_t given_back = clean;
+  change(kGiB, 500);
+  EXPECT_EQ(int64_t(retention.needed_again.load_relaxed()), given_back);
+}
+
+TEST_F(RetentionTest, TheUsersBoundsHold) {
+  RetentionPolicy policy = kDefaultPolicy;
+  EXPECT_EQ(retention_budget(retention, 0, policy), kRetentionFloor);
+  policy.ceiling.store_relaxed(kMiB);
+  EXPECT_EQ(retention_budget(retention, kGiB, policy), kMiB);
+  policy.ceiling.store_relaxed(0);
+  EXPECT_EQ(retention_target(retention_budget(retention, kGiB, policy)), 0);
+  policy = kDefaultPolicy;
+  policy.floor.store_relaxed(kUnlimited);
+  EXPECT_GE(retention_budget(retention, kGiB, policy), kUnlimited - kGiB);
+  policy.soft.store_relaxed(100 * kMiB);
+  EXPECT_EQ(retention_budget(retention, 60 * kMiB, policy), 40 * kMiB);
+  EXPECT_EQ(retention_budget(retention, 200 * kMiB, policy), 0);
 }
 
 }  // namespace
