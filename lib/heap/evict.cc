@@ -25,6 +25,12 @@ struct ClassSet {
   void add(unsigned c) { words[c / 64] |= uint64_t{1} << (c % 64); }
 };
 
+// Whether the list has no head and the pool no live block, at one instant.
+bool is_bare(FreeList& list) {
+  // Acquire: the owner's frees that led there are done. (Here for the thread sanitizer's eyes.)
+  return atomic_pair_is_zero(&list) && __atomic_load_n(&list.count, __ATOMIC_ACQUIRE) == 0;
+}
+
 static_assert(offsetof(Heap, active) == 0 && sizeof(FreeList) == 16, "each list is a pair of words");
 
 // Takes the lists of empty active pools away; for which classes.
@@ -75,7 +81,7 @@ void heap_evict(Heap& heap) {
       // Release: to the owner.
       heap.batches_seized.store_release(0);
       for (unsigned c = 0; passed && c < kClassCount; c++) {
-        if (seized.has(c) && atomic_pair_is_zero(&heap.active[c])) heap_pool_evict(heap, c);
+        if (seized.has(c) && is_bare(heap.active[c])) heap_pool_evict(heap, c);
       }
     }
     lock_release(heap.lock);

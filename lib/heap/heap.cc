@@ -237,7 +237,8 @@ static bool active_is_spared(Heap& heap, PoolChain& chain) {
 PA_NOINLINE void heap_pool_trap(BlockPool* pool) {
   Heap& heap = *thread_heap;
   bool has_mail = heap.mailbox.load_relaxed() != nullptr;
-  bool is_active = pool->state == SliceState::active;
+  // Who evicts may be changing it.
+  bool is_active = __atomic_load_n(&pool->state, __ATOMIC_RELAXED) == SliceState::active;
   bool is_spared = is_active && active_is_spared(heap, heap.chains[pool->size_class]);
   if (is_spared && !has_mail) return;
   {
@@ -278,7 +279,7 @@ void heap_pool_evict(Heap& heap, unsigned size_class) {
   pool->list = &pool->parked_list;
   pool->parked_list = FreeList{nullptr, 0};
   pool->size = uint16_t(pool_first_index(*pool));
-  pool->state = SliceState::partial;
+  __atomic_store_n(&pool->state, SliceState::partial, __ATOMIC_RELAXED);
   heap.untouched_change += int64_t(pool_untouched(*pool));
   chain_push(chain, pool);
   heap.has_evicted = true;
