@@ -34,24 +34,23 @@ namespace poolalloc {
 // While one lives, the owner is at its batches.
 class BatchesHeld {
  public:
-  explicit BatchesHeld(Heap& heap) : heap_(heap), before_(heap.batches_busy.load_relaxed()) {
+  explicit BatchesHeld(Heap& heap) : heap_(heap) {
     for (;;) {
       heap.batches_busy.store_relaxed(1);
       compiler_barrier();
       // Acquire: what the last one who seized them did is done.
       if (PA_LIKELY(heap.batches_seized.load_acquire() == 0)) return;
-      heap.batches_busy.store_release(before_);
+      heap.batches_busy.store_release(0);
       LockGuard until_it_is_done(heap.lock);
     }
   }
-  // Release: to the next one who seizes them. What it was before, because this may be a signal handler.
-  ~BatchesHeld() { heap_.batches_busy.store_release(before_); }
+  // Release: to the next one who seizes them.
+  ~BatchesHeld() { heap_.batches_busy.store_release(0); }
   BatchesHeld(const BatchesHeld&) = delete;
   BatchesHeld& operator=(const BatchesHeld&) = delete;
 
  private:
   Heap& heap_;
-  uint32_t before_;
 };
 
 // Takes what can be taken of a heap. The caller holds no lock; any thread but the heap's own.

@@ -41,11 +41,11 @@ void mailbox_put(Heap& owner, Block* head, Block* last, unsigned count) {
 
 void mailbox_push(Heap& owner, Block* head, Block* last, unsigned count) {
   mailbox_put(owner, head, last, count);
+  uint32_t mail_count = owner.mail_count.add_relaxed(1) + 1;  // at once, while the line is here
   // Paired with the fences in heap_drain_orphan and where a heap becomes an orphan: either this
   // thread sees that nobody will collect, or the last collector sees the message.
   fence_seq_cst();
   bool has_owner = owner.state.load_relaxed() == HeapState::owned;
-  uint32_t mail_count = owner.mail_count.add_relaxed(1) + 1;
   if (PA_LIKELY(has_owner && mail_count < owner.mail_patience.load_relaxed())) return;
   mailbox_look(owner);
 }
