@@ -15,20 +15,22 @@
 namespace poolalloc {
 
 int api_malloc_trim(size_t) {
+  uint64_t before = region_table.purged_bytes.load_relaxed();
   Heap* heap = thread_heap;
   if (heap_is_usable(heap)) {
     remote_flush(*heap);
     LockGuard guard(heap->lock);
     heap_collect(*heap);
-    heap_release_empty(*heap);
+    heap_trim(*heap);
   }
   heap_evict_others();
-  for (Heap* each = heap_list(); each != nullptr; each = each->next) heap_drain_orphan(*each);
-  {
-    LockGuard guard(shared_heap.lock);
-    heap_release_empty(shared_heap);
+  for (Heap* each = heap_list(); each != nullptr; each = each->next) {
+    heap_drain_orphan(*each);
+    LockGuard guard(each->lock);
+    if (each->state.load_relaxed() != HeapState::owned) heap_trim(*each);
   }
-  return purge_all() != 0 ? 1 : 0;
+  purge_all();
+  return region_table.purged_bytes.load_relaxed() != before ? 1 : 0;
 }
 
 int api_mallopt(int parameter, int) {

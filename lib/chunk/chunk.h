@@ -98,8 +98,8 @@ SliceRun slices_acquire(unsigned count, unsigned alignment, bool header_allowed)
 bool slices_extend(BlockPool* first, unsigned count, unsigned new_count);
 // Gives `count` slices back. Their descriptors are reset here. Purges nothing: see purge_excess.
 void slices_release(BlockPool* first, unsigned count);
-// Gives the memory of `count` slices in use to the kernel, the chunk header apart.
-void slices_purge(BlockPool* first, unsigned count);
+// Gives back to the kernel the whole OS pages of [start, start+size), part of a run of slices in use.
+void pages_purge(char* start, size_t size);
 
 // Claims `count` whole chunks in a row (1 to kChunksPerRegion) and writes a header into the first;
 // `sparse` says that much of them may never be used. nullptr: no memory.

@@ -1,8 +1,8 @@
 // Giving free memory back to the kernel: the walk that carries out what retention.h decides.
 //
-// Always holds: memory is claimed like any other before it is purged, so nobody can be handed it
-// meanwhile; no lock of this layer is held over the system call but purge_lock, which the freeing
-// path only ever tries; the OS pages with an open chunk's header keep their memory.
+// Always holds: free memory is claimed like any other before it is purged, so nobody can be handed it
+// meanwhile (memory inside slices in use is their owner's business); no lock of this layer is held over the system call
+// but purge_lock, which the freeing path only ever tries; the OS pages with an open chunk's header keep their memory.
 // Who may use it: through region.h.
 #include "chunk/huge_pages.h"
 #include "chunk/region.h"
@@ -141,12 +141,12 @@ void purge_excess(int64_t released) {
   lock_release(purge_lock);
 }
 
-void slices_purge(BlockPool* first, unsigned count) {
-  size_t offset = round_up(slice_header_size(first), os_page_size());
-  size_t size = count * kSliceSize - offset;
-  if (!os_purge(slice_address(first) + offset, size)) return;
-  region_table.purged_bytes.add_relaxed(size);
-  const ChunkInfo& info = chunk_of(first)->info;
+void pages_purge(char* start, size_t size) {
+  uintptr_t from = round_up(address_of(start), os_page_size());
+  uintptr_t end = round_down(address_of(start) + size, os_page_size());
+  if (from >= end || !os_purge(pointer_to<void>(from), end - from)) return;
+  region_table.purged_bytes.add_relaxed(end - from);
+  const ChunkInfo& info = chunk_of(start)->info;
   // As in purge_runs: what is torn stays so.
   chunk_advise_huge(*info.region, info.index, 0, false);
 }

@@ -23,10 +23,6 @@ size_t bump_size(const BlockPool& pool, size_t block_size) {
   return handed_out > kLeast ? handed_out : kLeast;
 }
 
-unsigned pool_first_index(const BlockPool& pool) {
-  return unsigned(divide_up(slice_header_size(&pool), class_size(pool.size_class)));
-}
-
 // Blocks of an active pool that are on its list, or should be.
 int64_t active_free_count(const Heap& heap, const BlockPool& pool) {
   return int64_t(pool.size) - pool_first_index(pool) - heap.active[pool.size_class].count;
@@ -215,11 +211,13 @@ void heap_pool_settle(Heap& heap, BlockPool* pool) {
   }
 }
 
-// Whether the active pool, which has run empty, is kept. Not at first, because the thread may sleep for ever from
-// here on; but with each time in a window of time it is kept twice as often as before, because it may as well
-// run empty again and again.
+// Whether the active pool, which has run empty, is kept. Not at first if there are many threads, because this one
+// may sleep for ever from here on; but with each time in a window of time it is kept twice as often as before,
+// because it may as well run empty again and again. A single thread keeps it: slices that change their class
+// end up touched in full by one class or the other.
 static bool active_is_spared(Heap& heap, PoolChain& chain) {
   constexpr uint16_t kMost = 30000;
+  if (heap_thread_count() < 2) return true;
   uint64_t window = region_table.retention.window_start.load_relaxed();
   if (PA_UNLIKELY(window != heap.patience_from)) {
     for (PoolChain& each : heap.chains) each.patience = each.spared = 0;
@@ -283,7 +281,7 @@ void heap_pool_evict(Heap& heap, unsigned size_class) {
   heap.untouched_change += int64_t(pool_untouched(*pool));
   chain_push(chain, pool);
   heap.has_evicted = true;
-  slices_purge(pool, pool->slice_count);
+  pages_purge(slice_address(pool) + slice_header_size(pool), pool->slice_count * kSliceSize - slice_header_size(pool));
 }
 
 void heap_retire_active(Heap& heap) {
@@ -296,12 +294,36 @@ void heap_retire_active(Heap& heap) {
   untouched_report(heap);
 }
 
-void heap_release_empty(Heap& heap) {
+// Gives back the pages of a pool in which there is no live block and no link of its list.
+static void pool_purge_inside(Heap& heap, BlockPool* pool) {
+  size_t block_size = class_size(pool->size_class);
+  char* start = slice_address(pool);
+  size_t untouched = pool_untouched(*pool);
+  block_pool_retreat(*pool, start, block_size, pool_first_index(*pool));
+  heap.untouched_change += int64_t(pool_untouched(*pool) - untouched);
+  size_t handed_out = pool->size * block_size;
+  pages_purge(start + handed_out, pool->slice_count * kSliceSize - handed_out);
+  if (block_size <= os_page_size()) return;
+  for (Block* each = pool->list->head; each != nullptr; each = each->next) {
+    pages_purge(reinterpret_cast<char*>(each + 1), block_size - sizeof(Block));
+  }
+}
+
+void heap_trim(Heap& heap) {
   for (unsigned c = 0; c < kClassCount; c++) {
-    BlockPool* pool = heap.chains[c].active;
-    if (pool != nullptr && heap.active[c].count == 0) active_put_away(heap, pool);
+    BlockPool* active = heap.chains[c].active;
+    if (active != nullptr && heap.active[c].count == 0) {
+      active_put_away(heap, active);
+    } else if (active != nullptr) {
+      seized_return(heap, c);
+      pool_purge_inside(heap, active);
+    }
   }
   evicted_release(heap);
+  for (PoolChain& chain : heap.chains) {
+    for (BlockPool* pool = chain.first; pool != nullptr; pool = pool->next) pool_purge_inside(heap, pool);
+  }
+  untouched_report(heap);
 }
 
 // For a thread that may not have a heap of its own any more.

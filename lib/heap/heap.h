@@ -96,6 +96,11 @@ constexpr SmallLists small_lists_compute() {
 }
 inline constexpr SmallLists kSmallLists = small_lists_compute();
 
+// Index of a pool's first block: not 0 where a chunk header takes the front.
+inline unsigned pool_first_index(const BlockPool& pool) {
+  return unsigned(divide_up(slice_header_size(&pool), class_size(pool.size_class)));
+}
+
 inline bool heap_is_usable(const Heap* heap) { return heap != nullptr && heap != &heap_ended; }
 
 // --- Slow paths -----------------------------------------------------------------------------------
@@ -124,8 +129,9 @@ void heap_retire_active(Heap& heap);
 // Makes an active pool without a live block, whose list has been taken away, a partial one that
 // starts anew, its memory given back. The owner may be about to look at it because its count reached zero.
 void heap_pool_evict(Heap& heap, unsigned size_class);
-// Releases pools without a live block. The owner, or for a heap without one.
-void heap_release_empty(Heap& heap);
+// Releases pools without a live block, and gives back free pages of the others, parked ones apart. The owner, or
+// for a heap without one.
+void heap_trim(Heap& heap);
 
 // Every equation above and every pool's own; for the owner or the lock holder of an idle heap.
 bool heap_is_valid(const Heap& heap);

@@ -159,6 +159,10 @@ inline void block_pool_bump(BlockPool& pool, void* base, size_t block_size, size
   pool.size = uint16_t(pool.size + count);
 }
 
+// Takes the free blocks behind the last live one off the list, as if they had never been handed out, and puts
+// the list into address order. `first` is the index of the pool's first block.
+void block_pool_retreat(BlockPool& pool, void* base, size_t block_size, unsigned first);
+
 // How many frees wake a parked pool of `block_count` blocks: waking for each would activate it
 // again and again for one block.
 inline int64_t block_pool_wake_count(unsigned block_count) { return block_count >= 16 ? block_count / 8 : 1; }

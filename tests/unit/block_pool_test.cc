@@ -231,5 +231,37 @@ TEST_F(Corruption, ParkedWithBlocksToBumpIsFound) {
   EXPECT_FALSE(valid());
 }
 
+TEST_F(BlockPoolTest, RetreatsBehindTheLastLiveBlock) {
+  for (size_t size : {16, 48, 1024, 8192, 40960}) {
+    for (size_t header : {size_t{0}, kHeader}) {
+      if (header != 0 && size > kNarrowBlockMax) continue;
+      init(size, header);
+      std::vector<char*> blocks;
+      while (pool.size < pool.capacity) {
+        block_pool_bump(pool, base, block_size, 4096);
+        while (pool.list->head != nullptr) blocks.push_back(pop());
+      }
+      ASSERT_GE(blocks.size(), 6u);
+      // Live: the second one, and two before the last.
+      for (size_t i = blocks.size(); i-- > 0;) {
+        if (i != 1 && i != blocks.size() - 3) push(blocks[i]);
+      }
+      block_pool_retreat(pool, base, block_size, first);
+      EXPECT_TRUE(valid());
+      EXPECT_EQ(pool.size, pool.capacity - 2u);
+      EXPECT_EQ(block_pool_live(pool, first), 2);
+      EXPECT_EQ(pool.list->head, reinterpret_cast<Block*>(blocks[0]));
+      EXPECT_EQ(pool.list->head->next, reinterpret_cast<Block*>(blocks[2])) << "in address order";
+      EXPECT_EQ(listed(), blocks.size() - 4);
+      push(blocks[1]);
+      push(blocks[blocks.size() - 3]);
+      block_pool_retreat(pool, base, block_size, first);
+      EXPECT_TRUE(valid());
+      EXPECT_EQ(pool.size, first);
+      EXPECT_EQ(pool.list->head, nullptr);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace poolalloc

@@ -16,6 +16,7 @@
 #include "accounts.h"
 #include "api/glibc_api.h"
 #include "api/malloc_api.h"
+#include "chunk/region.h"
 #include "heap/find.h"
 #include "os/os.h"
 #include "test_util.h"
@@ -112,6 +113,23 @@ TEST_F(Evict, AnEmptyActivePoolGivesItsMemoryBackAndStartsAnew) {
   }
 }
 
+TEST_F(Evict, WhoeverComesByLooksAfterSleepersOnceInAWindowOfTime) {
+  constexpr size_t kSize = 3000;
+  Stepper sleeper({[] {
+    // The second time the pool is kept.
+    for (int i = 0; i < 2; i++) api_free(api_malloc(kSize));
+  }});
+  sleeper.step();
+  unsigned c = size_class_of(kSize);
+  ASSERT_NE(sleeper.heap().chains[c].active, nullptr);
+  // Where the last sweep stopped is not known, so more than one may be needed.
+  for (int i = 0; i < 3; i++) {
+    region_table.retention.window_start.add_relaxed(1);
+    heap_slow_path_end(0);
+  }
+  EXPECT_EQ(sleeper.heap().chains[c].active, nullptr);
+}
+
 TEST_F(Evict, BatchesOfASleepingThreadAreSent) {
   std::vector<void*> blocks;
   for (int i = 0; i < 1000; i++) blocks.push_back(api_malloc(48));
@@ -174,6 +192,42 @@ TEST_F(Evict, AListWithAPopOnItsWayComesBack) {
   EXPECT_EQ(blocks[0], first) << "the list is in force again";
   EXPECT_TRUE(heap_is_valid(sleeper.heap()));
   sleeper.step();
+}
+
+TEST_F(Evict, TrimGivesBackFreePagesInsidePools) {
+  constexpr size_t kSize = 6000;
+  std::vector<unsigned char*> blocks;
+  for (int i = 0; i < 100; i++) {
+    blocks.push_back(static_cast<unsigned char*>(api_malloc(kSize)));
+    pattern_fill(blocks.back(), kSize, 7);
+  }
+  auto is_kept = [](size_t i) { return i % 10 == 3; };
+  for (size_t i = 0; i < blocks.size(); i++) {
+    if (!is_kept(i)) api_free(blocks[i]);
+  }
+  size_t before = 0, after = 0;
+  auto count = [&] {
+    size_t sum = 0;
+    for (unsigned char* p : blocks) sum += resident(p + kSize / 2 + 1000);
+    return sum;
+  };
+  before = count();
+  EXPECT_EQ(api_malloc_trim(0), 1);
+  after = count();
+  EXPECT_GE(before, 90u);
+  EXPECT_LE(after, 45u);
+  EXPECT_TRUE(heap_is_valid(*thread_heap));
+  std::vector<void*> again;
+  for (int i = 0; i < 100; i++) {
+    again.push_back(api_malloc(kSize));
+    memset(again.back(), 1, kSize);
+  }
+  for (size_t i = 0; i < blocks.size(); i++) {
+    if (!is_kept(i)) continue;
+    EXPECT_TRUE(pattern_holds(blocks[i], kSize, 7)) << "a live block was touched";
+    api_free(blocks[i]);
+  }
+  for (void* p : again) api_free(p);
 }
 
 // Owners whose pools run empty all the time, and hand blocks to each other, while all of them are evicted.

@@ -44,7 +44,7 @@ void churn(size_t window, size_t largest) {
   for (void* p : live) api_free(p);
 }
 
-// Measured: some 200, until the heap knows that its pool runs empty again and again.
+// Measured: 0. Beside other threads some 400, until the heap knows that its pool runs empty again and again.
 TEST(ManyCores, OneSizeNeedsNextToNone) {
   EXPECT_LE(counted([] {
               for (uint64_t i = 0; i < kOperations / 2; i++) api_free(api_malloc(64));
