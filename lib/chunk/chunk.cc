@@ -138,7 +138,7 @@ SliceRun open_and_claim(Region& region, unsigned chunk, const RunRequest& reques
 
 void chunk_header_init(Chunk* chunk, Region* region, unsigned index, bool zeroed) {
   if (!zeroed) memset(static_cast<void*>(chunk), 0, sizeof(Chunk));
-  chunk->info = ChunkInfo{region, index, false};
+  chunk->info = ChunkInfo{region, index};
   chunk_bit_set(owned_chunks, chunk);
 }
 
@@ -221,27 +221,6 @@ void* mapping_acquire(size_t size, size_t alignment) {
   return os_map(size, alignment);
 }
 
-namespace {
-
-// Of a block of which little is used the start is used, so its first huge page stays small ones until such
-// blocks have been seen to be full when they were freed; and for one in kProbeEvery from then on.
-constexpr int kStartsMost = 4;
-constexpr unsigned kProbeEvery = 8;
-constinit Atomic<int> starts_used{0};  // how many more were full lately than not, about; to kStartsMost
-constinit Atomic<unsigned> starts_asked{0};
-
-bool starts_are_used() {
-  return starts_used.load_relaxed() >= kStartsMost / 2 && starts_asked.add_relaxed(1) % kProbeEvery != 0;
-}
-
-void start_note(const Chunk* first) {
-  bool is_full = os_resident_size(const_cast<Chunk*>(first), kHugePageSize) >= kHugePageSize / 8 * 7;
-  int used = starts_used.load_relaxed();
-  starts_used.store_relaxed(!is_full ? -kStartsMost : used < kStartsMost ? used + 1 : used);
-}
-
-}  // namespace
-
 Chunk* chunks_acquire(unsigned count, bool sparse, bool* zeroed) {
   if (PA_UNLIKELY(!limit_allows(count * kSlicesPerChunk))) return nullptr;
   unsigned first;
@@ -250,25 +229,21 @@ Chunk* chunks_acquire(unsigned count, bool sparse, bool* zeroed) {
   bool header_zeroed = region->chunks[first].dirty.load_relaxed() == 0;
   int64_t in_use = region_table.slices_in_use.load_relaxed() + count * kSlicesPerChunk;
   bool wanted = huge_pages_wanted(huge_pages_fit_block(in_use, sparse));
-  size_t offset = wanted && starts_are_used() ? 0 : kHugePageSize;
   *zeroed = true;
-  bool first_clean = false;
   for (unsigned i = 0; i < count; i++) {
     bool clean = account_claim(region->chunks[first + i], kAllSlices);
     *zeroed &= clean;
-    if (i == 0) first_clean = clean;
-    if (clean) chunk_advise_huge(*region, first + i, i == 0 ? offset : 0, wanted);
+    // The first huge page stays small ones: it has the header, and a block of which little is used ends in it.
+    if (clean) chunk_advise_huge(*region, first + i, i == 0 ? kHugePageSize : 0, wanted);
   }
   Chunk* chunk = reinterpret_cast<Chunk*>(chunk_address(*region, first));
   chunk_header_init(chunk, region, first, header_zeroed);
-  chunk->info.is_probe = wanted && first_clean && offset != 0;
   return chunk;
 }
 
 void chunks_release(Chunk* first, unsigned count) {
   Region& region = *first->info.region;
   unsigned index = first->info.index;
-  if (first->info.is_probe) start_note(first);
   chunk_bit_clear(owned_chunks, first);
   // Release: publishes the end of the use of the memory to the next claimer.
   region.free_chunks.or_release(run_mask(index, count));

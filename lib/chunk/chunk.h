@@ -25,7 +25,6 @@ struct Region;
 struct alignas(kCacheLine) ChunkInfo {
   Region* region;  // nullptr for a mapped block
   unsigned index;  // of the chunk in its region
-  bool is_probe;   // a block whose start has small pages, so that the kernel can say how much of it was used
 };
 
 struct Chunk {

@@ -10,7 +10,8 @@
 namespace poolalloc {
 namespace {
 
-// Heaps that one sweep looks at, so that it takes some milliseconds at most.
+// Mailboxes that one sweep looks at, so that it takes a millisecond at most. It makes no system call but for
+// giving memory back: a process may have been forbidden all others since it started.
 constexpr unsigned kSweepMost = 64;
 
 // Synchronization: atomic; who changes it does the sweep.
@@ -57,7 +58,7 @@ void heap_sweep() {
   Heap* heap = sweep_next.load_relaxed();
   if (heap == nullptr) heap = heap_list();
   for (unsigned i = 0; i < kSweepMost && heap != nullptr; i++, heap = heap->next) {
-    if (heap != thread_heap) heap_evict(*heap);
+    if (heap->mailbox.load_relaxed() != nullptr) mailbox_look(*heap);
   }
   sweep_next.store_relaxed(heap);
 }
@@ -65,8 +66,9 @@ void heap_sweep() {
 }  // namespace
 
 void heap_evict(Heap& heap) {
-  // Also asks the kernel for the barrier for the first time, which takes a while.
-  if (!os_barrier_others()) return;
+  // Also asks the kernel for the barrier for the first time, which takes a while; and not for nothing, because a
+  // sandbox may forbid it.
+  if (heap.state.load_relaxed() != HeapState::owned || !os_barrier_others()) return;
   Heap* owners[kBatchCount];
   unsigned owner_count = 0;
   {

@@ -29,9 +29,6 @@ bool os_unmap(void* p, size_t size);
 // when the kernel refuses (locked memory): contents are then unchanged.
 bool os_purge(void* p, size_t size);
 
-// How much of [p, p+size) is resident, bytes; size at most 2 MiB. 0 when the kernel does not say.
-size_t os_resident_size(void* p, size_t size);
-
 // Asks the kernel for huge pages in [p, p+size), or for none. Only advice: no answer.
 void os_advise_huge(void* p, size_t size, bool wanted);
 

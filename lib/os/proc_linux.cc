@@ -1,4 +1,4 @@
-// What the kernel says about memory: how much is resident, how much is allowed (os.h) on Linux.
+// What the kernel says in files: resident memory, and limits of memory (os.h) on Linux.
 //
 // Always holds: files are read once, into the stack; what cannot be read or understood counts as unknown.
 // Who may use it: through os.h only.
@@ -78,16 +78,6 @@ size_t os_peak_resident() {
   const char* field = strstr(status.text, kField);
   size_t kibibytes = field != nullptr ? number_at(field + sizeof kField - 1) : 0;
   return kibibytes == SIZE_MAX ? 0 : kibibytes * 1024;
-}
-
-size_t os_resident_size(void* p, size_t size) {
-  unsigned char pages[(size_t{2} << 20) / 4096];
-  size_t count = size / os_page_size();
-  if (count > sizeof pages || system_call(SYS_mincore, long(address_of(p)), long(size), long(address_of(pages))) != 0)
-    return 0;
-  size_t resident = 0;
-  for (size_t i = 0; i < count; i++) resident += pages[i] & 1;
-  return resident * os_page_size();
 }
 
 size_t os_memory_limit() {

@@ -196,7 +196,7 @@ def test_a_program_without_its_input_is_named_and_a_failing_one_reported(suite):
     (["--suite", "/nowhere"], "--suite: /nowhere: no such folder"),
     (["--from", "/dev/null"], "--from: /dev/null is not what --json writes (JSONDecodeError)"),
     (["--suite", "/dev"], "--suite: /dev has no program of mimalloc-bench"),
-    (["--micro", "--threads"], "--threads, --micro, --suite and --from exclude each other"),
+    (["--micro", "--threads"], "--threads, --micro, --memory, --policy, --suite and --from exclude each other"),
 ])
 def test_wrong_arguments_give_one_line(arguments, message):
     result = bench(*arguments)
