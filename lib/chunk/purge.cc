@@ -128,6 +128,8 @@ bool limit_allows(int64_t count) {
 }
 
 void purge_excess(int64_t released) {
+  // So that what was kept for a program that has stopped taking memory is forgotten while it does little.
+  retention_note(region_table.retention, region_table.used_free.load_relaxed(), os_clock_ms());
   int64_t budget =
       retention_budget(region_table.retention, region_table.slices_in_use.load_relaxed(), retention_policy);
   int64_t dirty = region_table.dirty_free.load_relaxed();

@@ -238,7 +238,12 @@ PA_NOINLINE void heap_pool_trap(BlockPool* pool) {
   // Who evicts may be changing it.
   bool is_active = __atomic_load_n(&pool->state, __ATOMIC_RELAXED) == SliceState::active;
   bool is_spared = is_active && active_is_spared(heap, heap.chains[pool->size_class]);
-  if (is_spared && !has_mail) return;
+  if (is_spared && !has_mail) {
+    // A program that does nothing but this must also give back, in time, what it does not need.
+    constexpr unsigned kOften = 256;
+    if (PA_UNLIKELY(++heap.spared_count % kOften == 0)) heap_slow_path_end(0);
+    return;
+  }
   {
     LockGuard guard(heap.lock);
     // It is another's, or none, if a signal handler was at it between the count and here.

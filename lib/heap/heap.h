@@ -64,6 +64,7 @@ struct alignas(kCacheLine) Heap {
   RemoteBatch batches[kBatchCount];  // Synchronization: between batches_enter and batches_leave (evict.h)
   unsigned batch_cursor;             // Synchronization: as batches
   uint64_t patience_from;            // the window of time that patience is from. Synchronization: owner only
+  unsigned spared_count;             // of all classes; see heap_pool_trap. Synchronization: owner only
   Atomic<uint32_t> batches_busy;     // the owner is at its batches
   Atomic<uint32_t> batches_seized;   // or somebody else is. Synchronization: written under lock
   int64_t untouched_change;          // of region_table.untouched, not yet added to it. Synchronization: lock

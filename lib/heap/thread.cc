@@ -23,6 +23,7 @@ constinit Heap shared_heap{
     .batches = {},
     .batch_cursor = 0,
     .patience_from = 0,
+    .spared_count = 0,
     .batches_busy = {0},
     .batches_seized = {0},
     .untouched_change = 0,
