@@ -48,13 +48,20 @@ bool apply_huge_pages(const char* value) {
   return index >= 0;
 }
 
-bool parse_number(const char* value, uint64_t* number) {
+// The number of `most` digits or fewer at the start of `value`, and what stands behind it; nullptr: none.
+const char* parse_digits(const char* value, unsigned most, uint64_t* number) {
   *number = 0;
-  for (const char* c = value; *c != 0; c++) {
-    if (*c < '0' || *c > '9' || c - value > 15) return false;
+  const char* c = value;
+  for (; *c >= '0' && *c <= '9'; c++) {
+    if (c - value >= most) return nullptr;
     *number = *number * 10 + uint64_t(*c - '0');
   }
-  return *value != 0;
+  return c != value ? c : nullptr;
+}
+
+bool parse_number(const char* value, uint64_t* number) {
+  const char* rest = parse_digits(value, 16, number);
+  return rest != nullptr && *rest == 0;
 }
 
 // "none", or bytes with or without a suffix, rounded down to slices.
@@ -62,17 +69,14 @@ bool parse_size(const char* value, int64_t* slices) {
   constexpr char kSuffixes[] = "KMGT";
   *slices = kUnlimited;
   if (strcmp(value, "none") == 0) return true;
-  size_t digits = strspn(value, "0123456789");
-  char number[16];
-  if (digits == 0 || digits >= sizeof number) return false;
-  memcpy(number, value, digits);
-  number[digits] = 0;
   uint64_t bytes;
-  if (!parse_number(number, &bytes)) return false;
-  if (value[digits] != 0) {
-    const char* suffix = strchr(kSuffixes, value[digits]);
-    unsigned shift = suffix != nullptr ? 10 * unsigned(suffix - kSuffixes + 1) : 64;
-    if (shift == 64 || value[digits + 1] != 0 || bytes > uint64_t{INT64_MAX} >> shift) return false;
+  const char* rest = parse_digits(value, 15, &bytes);
+  if (rest == nullptr) return false;
+  if (*rest != 0) {
+    const char* suffix = strchr(kSuffixes, *rest);
+    if (suffix == nullptr || rest[1] != 0) return false;
+    unsigned shift = 10 * unsigned(suffix - kSuffixes + 1);
+    if (bytes > uint64_t{INT64_MAX} >> shift) return false;
     bytes <<= shift;
   }
   *slices = int64_t(bytes >> kSliceShift);
@@ -81,15 +85,11 @@ bool parse_size(const char* value, int64_t* slices) {
 
 // The same, or "N%" of what the system allows this process.
 bool parse_limit(const char* value, int64_t* slices) {
-  size_t length = strlen(value);
-  if (length == 0) return (*slices = kUnlimited, true);
-  if (value[length - 1] != '%') return parse_size(value, slices);
-  char number[4];
+  if (*value == 0) return (*slices = kUnlimited, true);
   uint64_t percent;
-  if (length > sizeof number) return false;
-  memcpy(number, value, length - 1);
-  number[length - 1] = 0;
-  if (!parse_number(number, &percent) || percent < 1 || percent > 100) return false;
+  const char* rest = parse_digits(value, 3, &percent);
+  if (rest == nullptr || strcmp(rest, "%") != 0) return parse_size(value, slices);
+  if (percent < 1 || percent > 100) return false;
   size_t whole = os_memory_limit();
   *slices = whole == SIZE_MAX ? kUnlimited : int64_t(whole / 100 * percent >> kSliceShift);
   if (whole != SIZE_MAX) return true;

@@ -23,11 +23,6 @@ size_t bump_size(const BlockPool& pool, size_t block_size) {
   return handed_out > kLeast ? handed_out : kLeast;
 }
 
-// Blocks of an active pool that are on its list, or should be.
-int64_t active_free_count(const Heap& heap, const BlockPool& pool) {
-  return int64_t(pool.size) - pool_first_index(pool) - heap.active[pool.size_class].count;
-}
-
 // Puts a list that was seized back in force, unless its blocks have got back by themselves (evict.h). The
 // owner, or who holds the lock of a heap without one.
 void seized_return(Heap& heap, unsigned size_class) {
@@ -35,8 +30,9 @@ void seized_return(Heap& heap, unsigned size_class) {
   Block* seized = chain.seized;
   if (PA_LIKELY(seized == nullptr)) return;
   chain.seized = nullptr;
-  int64_t missing = active_free_count(heap, *chain.active);
-  Block** end = &heap.active[size_class].head;
+  FreeList& list = heap.active[size_class];
+  int64_t missing = int64_t(chain.active->size) - pool_first_index(*chain.active) - list.count;
+  Block** end = &list.head;
   for (; *end != nullptr; end = &(*end)->next) missing--;
   if (missing > 0) *end = seized;
 }

@@ -61,7 +61,7 @@ struct alignas(kCacheLine) Heap {
   SmallLists small_lists;        // Synchronization: constant once published
 
   PoolChain chains[kClassCount];     // Synchronization: lock
-  RemoteBatch batches[kBatchCount];  // Synchronization: between batches_enter and batches_leave (evict.h)
+  RemoteBatch batches[kBatchCount];  // Synchronization: while a BatchesHeld lives (evict.h)
   unsigned batch_cursor;             // Synchronization: as batches
   uint64_t patience_from;            // the window of time that patience is from. Synchronization: owner only
   unsigned spared_count;             // of all classes; see heap_pool_trap. Synchronization: owner only

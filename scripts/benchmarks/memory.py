@@ -1,16 +1,16 @@
 """The memory probes in tests/bench/memory: what comes back, what stays, and what that costs.
 
-Always holds: a probe's figures are medians over the rounds; less is better but where FIGURES says otherwise; runs
+Always holds: a probe's figures are medians over the rounds; less is better but for those in MORE_IS_BETTER; runs
 are interleaved as in runner.py, with memory warmed before each; the plot shows the last round.
 """
 import os
 import subprocess
 
 from . import programs
-from .machine import SOURCES, available_mebibytes, fail
+from .machine import SOURCES, available_mebibytes, fail, say
 from .plots import prepared, save, stem, styles
 from .progress import progress
-from .report import bold, console, new_table
+from .report import bold, console, new_table, program_list
 from .results import Results
 
 # By probe: what to touch beforehand, MiB, and whether --quick has it.
@@ -19,7 +19,7 @@ PROBES = {"peak": (1300, True), "saw_tooth": (1300, False), "idle_threads": (600
           "survivors": (600, True), "service": (300, True)}
 MORE_IS_BETTER = {"million_per_s"}
 SERVICE_SECONDS, QUICK_SERVICE_SECONDS, QUICK_PERCENT = 60, 5, 25
-TIMEOUT_S = 300
+TIMEOUT_S = 1200  # the service probe may be asked to run for long
 
 
 def sources():
@@ -35,7 +35,7 @@ def run_once(command, allocator):
     """Figures by name, samples (ms, MiB live, MiB resident), or an error."""
     environment = {**os.environ, "LD_PRELOAD": allocator.library}
     try:
-        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S + 900)
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
         return {}, [], "did not end"
     if result.returncode != 0 or "cannot be preloaded" in result.stderr:
@@ -78,7 +78,7 @@ def run_all(allocators, folder, rounds, quick, only, seconds):
 
 def print_table(results, peers):
     out = console()
-    out.print(new_sentences(results))
+    out.print(probe_list(results))
     ours = [name for name in results.allocators if name not in peers][0]
     table = new_table("figures of the probes, medians (_s: seconds, _mib: MiB): less is better but for million_per_s",
                       "probe and figure", [*results.allocators, f"{ours} / best peer"])
@@ -95,8 +95,7 @@ def print_table(results, peers):
     out.print(table)
 
 
-def new_sentences(results):
-    from .report import program_list
+def probe_list(results):
     shown = dict.fromkeys(name.split()[0] for name in results.samples)
     return program_list((name, sentence) for name, sentence in known_probes().items() if name in shown)
 
@@ -133,3 +132,4 @@ def plot(traces, path):
     axes.flat[0].legend(fontsize=6, ncol=2)
     save(figure, stem(path))
     pyplot.close(figure)
+    say(f"{stem(path)}.png and {stem(path)}.svg written")

@@ -4,8 +4,8 @@ Always holds: figures and pictures depend on the source only, not on the machine
 """
 import subprocess
 
-from . import memory, plots
-from .machine import ROOT, SOURCES, fail, say
+from . import memory
+from .machine import ROOT, SOURCES, fail
 from .report import console, new_table
 
 
@@ -38,4 +38,3 @@ def show(folder, path):
     console().print(table)
     if path:
         memory.plot({name: {"poolalloc": trace} for name, trace in samples.items()}, path)
-        say(f"{plots.stem(path)}.png and {plots.stem(path)}.svg written")

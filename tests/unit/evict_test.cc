@@ -13,12 +13,10 @@
 #include <thread>
 #include <vector>
 
-#include "accounts.h"
-#include "api/glibc_api.h"
-#include "api/malloc_api.h"
 #include "chunk/region.h"
 #include "heap/find.h"
 #include "heap/remote.h"
+#include "heap_test.h"
 #include "os/os.h"
 #include "test_util.h"
 
@@ -30,20 +28,12 @@ using test::pattern_holds;
 using test::Random;
 using test::slices_in_use;
 
-class Evict : public testing::Test {
+class Evict : public test::HeapTest {
  protected:
   void SetUp() override {
     if (!os_barrier_others()) GTEST_SKIP() << "the kernel has no such barrier";
-    api_free(api_malloc(1));
-    api_malloc_trim(0);
-    in_use_before = slices_in_use();
+    HeapTest::SetUp();
   }
-  void TearDown() override {
-    api_malloc_trim(0);
-    EXPECT_EQ(slices_in_use(), in_use_before) << "blocks are lost";
-    for (Heap* each = heap_list(); each != nullptr; each = each->next) EXPECT_TRUE(heap_is_valid(*each));
-  }
-  int64_t in_use_before = 0;
 };
 
 // A thread that does one step after the other when told to, and sleeps in between.

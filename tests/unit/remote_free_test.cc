@@ -9,10 +9,8 @@
 #include <algorithm>
 #include <mutex>
 
-#include "accounts.h"
-#include "api/glibc_api.h"
-#include "api/malloc_api.h"
 #include "heap/find.h"
+#include "heap_test.h"
 #include "test_util.h"
 
 namespace poolalloc {
@@ -27,22 +25,12 @@ using test::slices_in_use;
 
 constexpr size_t kSizes[] = {1, 16, 48, 100, 1000, 1024, 3000, 8192, 10000, 40000, 65536};
 
-class RemoteFree : public testing::Test {
+class RemoteFree : public test::HeapTest {
  protected:
-  void SetUp() override {
-    api_free(api_malloc(1));
-    api_malloc_trim(0);
-    in_use_before = slices_in_use();
-  }
   void TearDown() override {
-    api_malloc_trim(0);
-    EXPECT_EQ(slices_in_use(), in_use_before) << "blocks are lost";
-    for (Heap* each = heap_list(); each != nullptr; each = each->next) {
-      EXPECT_EQ(each->mailbox.load_relaxed(), nullptr);
-      EXPECT_TRUE(heap_is_valid(*each));
-    }
+    HeapTest::TearDown();
+    for (Heap* each = heap_list(); each != nullptr; each = each->next) EXPECT_EQ(each->mailbox.load_relaxed(), nullptr);
   }
-  int64_t in_use_before;
 };
 
 std::vector<void*> alloc_many(size_t size, unsigned count) {

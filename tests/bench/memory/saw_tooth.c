@@ -15,8 +15,7 @@ static int by_value(const void* a, const void* b) {
 int main(int argc, char** argv) {
   long bytes = share(1L << 30, argument(argc, argv, 1, 100));
   double seconds[kRounds];
-  memset(slots, 1, sizeof slots);
-  memset(slots, 0, sizeof slots);
+  touch(slots, sizeof slots);
   double base = resident_mib();
   probe_start();
   for (int round = 0; round < kRounds; round++) {

@@ -71,8 +71,7 @@ static void* serve(void* argument) {
 int main(int argc, char** argv) {
   argument(argc, argv, 1, 100);
   long seconds = argument(argc, argv, 2, 60);
-  memset(servers, 1, sizeof servers);
-  memset(servers, 0, sizeof servers);
+  touch(servers, sizeof servers);
   double base = resident_mib(), quarters[4] = {0};
   long counts[4] = {0};
   probe_start();

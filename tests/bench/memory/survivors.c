@@ -14,10 +14,8 @@ int main(int argc, char** argv) {
   long bytes = share(64L << 20, argument(argc, argv, 1, 100));
   uint64_t random = 88172645463325252u;
   double base = 0, ratios[4] = {0};
-  memset(slots, 1, sizeof slots);
-  memset(kept, 1, sizeof kept);
-  memset(slots, 0, sizeof slots);
-  memset(kept, 0, sizeof kept);
+  touch(slots, sizeof slots);
+  touch(kept, sizeof kept);
   base = resident_mib();
   probe_start();
   for (int phase = 0; phase < kPhases; phase++) {
