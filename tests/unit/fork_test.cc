@@ -97,6 +97,7 @@ class Hammer {
  private:
   void run(unsigned thread) {
     Random random(thread);
+    api_free(slots_[thread].exchange(make(1)));  // so that every thread that counts as started has a heap
     started_++;
     while (!stop_.load()) {
       size_t limit = random.below(200) == 0 ? 1000000 : 3000;
