@@ -138,7 +138,7 @@ SliceRun open_and_claim(Region& region, unsigned chunk, const RunRequest& reques
 
 void chunk_header_init(Chunk* chunk, Region* region, unsigned index, bool zeroed) {
   if (!zeroed) memset(static_cast<void*>(chunk), 0, sizeof(Chunk));
-  chunk->info = ChunkInfo{region, index};
+  chunk->info = ChunkInfo{region, index, {}, {}};
   chunk_bit_set(owned_chunks, chunk);
 }
 

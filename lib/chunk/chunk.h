@@ -2,14 +2,14 @@
 //
 // Layout of an open chunk (addresses relative to its 4 MiB-aligned start):
 //   0 .. 4095      64 descriptors, one per slice
-//   4096 .. 4159   ChunkInfo
-//   4160 ..        the rest of slice 0, then slices 1 to 63
+//   4096 .. 4415   ChunkInfo
+//   4416 ..        the rest of slice 0, then slices 1 to 63
 //
 // Always holds:
 //   a chunk is closed (wholly free, no header, its bit in its region's free_chunks), open (header
 //   valid, ownership bit set), or the first or a following chunk of one huge block
 //   a free slice's descriptor has state free, owner nullptr and reciprocal 0, and so has every slice of
-//   a large block but the first
+//   a large block but the first; what is not a pool's slice has no holes
 // Synchronization: slices and chunks are claimed and given back by compare-and-swap on their words
 // (region.h); between the two they belong to the claimer, descriptors included.
 // Who may use it: heap and above.
@@ -25,6 +25,9 @@ struct Region;
 struct alignas(kCacheLine) ChunkInfo {
   Region* region;  // nullptr for a mapped block
   unsigned index;  // of the chunk in its region
+  // Of the slices of pools; see heap/holes.h. Synchronization: as their descriptors.
+  HoleSet holes[kSlicesPerChunk];
+  uint16_t looked[kSlicesPerChunk];
 };
 
 struct Chunk {
@@ -33,7 +36,7 @@ struct Chunk {
 };
 
 inline constexpr size_t kChunkHeaderSize = sizeof(Chunk);
-static_assert(kChunkHeaderSize == 4096 + kCacheLine);
+static_assert(kChunkHeaderSize == 4096 + 5 * kCacheLine);
 
 // A large block's view of its descriptor: same size, owner and state in the same places.
 struct alignas(kCacheLine) LargeBlock {

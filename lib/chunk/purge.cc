@@ -78,16 +78,14 @@ unsigned purge_runs(Region& region, unsigned chunk, uint64_t within, unsigned le
   }
 }
 
-bool is_huge(const Region& region, unsigned chunk) { return (region.huge_chunks.load_relaxed() >> chunk & 1) != 0; }
-
 unsigned purge_small_pages(Region& region, unsigned chunk) {
-  return is_huge(region, chunk) ? 0 : purge_runs(region, chunk, kAllSlices, 1);
+  return chunk_is_huge(region, chunk) ? 0 : purge_runs(region, chunk, kAllSlices, 1);
 }
 
 // A huge page as a whole: the chunk's second one, because the header keeps the first.
 unsigned purge_huge_page(Region& region, unsigned chunk) {
   constexpr unsigned kCount = kHugePageSize / kSliceSize;
-  return is_huge(region, chunk) ? purge_runs(region, chunk, run_mask(kSlicesPerChunk - kCount, kCount), kCount) : 0;
+  return chunk_is_huge(region, chunk) ? purge_runs(region, chunk, run_mask(kSlicesPerChunk - kCount, kCount), kCount) : 0;
 }
 
 // Parts of huge pages: what is left is small pages, slow to take back and to fill again. The last resort.

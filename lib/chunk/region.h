@@ -55,10 +55,13 @@ struct RegionTable {
   Atomic<int64_t> slices_in_use;   // slices claimed, those of huge blocks included
   Atomic<int64_t> slices_cut;      // slices claimed by slices_acquire and slices_extend
   Atomic<int64_t> untouched;       // bytes in pools that were never handed out
+  Atomic<int64_t> pool_free;       // bytes free in partial pools, as last found (heap/holes.h)
+  Atomic<int64_t> pool_loose;      // of these, bytes that may be worth giving back
   Atomic<int64_t> slices_peak;     // most there ever were, as seen by claimers
   Atomic<uint64_t> mapped_chunks;  // chunks in all regions
   Atomic<uint64_t> purged_bytes;   // given back to the kernel, in all
   Retention retention;
+  Retention pool_retention;  // its regret is for free memory inside pools
 };
 
 extern constinit RegionTable region_table;
@@ -97,6 +100,9 @@ inline void open_chunks_each(Visit visit) {
 bool region_add(unsigned chunks);
 bool regions_release_free();
 
+inline bool chunk_is_huge(const Region& region, unsigned chunk) {
+  return (region.huge_chunks.load_relaxed() >> chunk & 1) != 0;
+}
 // Asks for huge pages, or for none, in [chunk + offset, its end); the caller has claimed memory in it.
 void chunk_advise_huge(Region& region, unsigned chunk, size_t offset, bool wanted);
 

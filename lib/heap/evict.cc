@@ -4,6 +4,7 @@
 #include "heap/evict.h"
 
 #include "chunk/region.h"
+#include "heap/holes.h"
 #include "heap/remote.h"
 #include "os/os.h"
 
@@ -102,6 +103,7 @@ void heap_evict_others() {
 }
 
 void heap_slow_path_end(int64_t slices) {
+  if (heap_is_usable(thread_heap)) heap_shed_excess(*thread_heap);
   purge_excess(slices);
   uint64_t window = region_table.retention.window_start.load_relaxed();
   uint64_t swept = swept_window.load_relaxed();

@@ -10,6 +10,7 @@
 //
 // Who may use it: heap.h declares what the start-up code registers.
 #include "chunk/region.h"
+#include "heap/holes.h"
 #include "heap/large.h"
 #include "heap/registry.h"
 #include "heap/remote.h"
@@ -52,6 +53,7 @@ void orphan_all_others() {
     if (heap->lock.holder.load_relaxed() != os_thread_id()) {
       heap_collect(*heap);
       heap_retire_active(*heap);
+      heap_loose_forget(*heap);
     }
     heap->state.store_relaxed(HeapState::orphan);
     heap->batches_busy.store_relaxed(0);

@@ -6,6 +6,7 @@
 #include "heap/heap.h"
 
 #include "chunk/region.h"
+#include "heap/holes.h"
 #include "heap/remote.h"
 #include "heap/usage.h"
 
@@ -31,7 +32,8 @@ void seized_return(Heap& heap, unsigned size_class) {
   if (PA_LIKELY(seized == nullptr)) return;
   chain.seized = nullptr;
   FreeList& list = heap.active[size_class];
-  int64_t missing = int64_t(chain.active->size) - pool_first_index(*chain.active) - list.count;
+  BlockPool* pool = chain.active;
+  int64_t missing = int64_t(pool->size) - pool_first_index(*pool) - pool_hidden(pool) - list.count;
   Block** end = &list.head;
   for (; *end != nullptr; end = &(*end)->next) missing--;
   if (missing > 0) *end = seized;
@@ -64,6 +66,7 @@ void pool_activate(Heap& heap, BlockPool* pool) {
   list_count_add(heap.active[c], pool->parked_list.count);
   heap.chains[c].active = pool;
   pool->list = &heap.active[c];
+  pool_looked(pool) = 0;
 }
 
 // Active -> partial, on no chain yet.
@@ -96,16 +99,12 @@ void pool_wake(Heap& heap, BlockPool* pool, int64_t live) {
 // Bytes of a pool that were never handed out.
 size_t pool_untouched(const BlockPool& pool) { return size_t(pool.capacity - pool.size) * class_size(pool.size_class); }
 
-void untouched_report(Heap& heap) {
-  region_table.untouched.add_relaxed(heap.untouched_change);
-  heap.untouched_change = 0;
-}
-
 // On no chain, no live block -> gone.
 void pool_release(Heap& heap, BlockPool* pool) {
   heap.chains[pool->size_class].pool_count--;
   heap.untouched_change -= int64_t(pool_untouched(*pool));
-  untouched_report(heap);
+  heap_report_untouched(heap);
+  pool_holes_forget(pool);
   slices_release(pool, pool->slice_count);
 }
 
@@ -122,11 +121,12 @@ BlockPool* pool_grow(Heap& heap, unsigned size_class) {
   }
   heap.chains[size_class].pool_count++;
   heap.untouched_change += int64_t(pool_untouched(*pool));
-  untouched_report(heap);
+  heap_report_untouched(heap);
   return pool;
 }
 
 bool pool_bump(Heap& heap, BlockPool* pool) {
+  if (pool_fill(heap, pool)) return true;
   if (pool->size == pool->capacity) return false;
   size_t block_size = class_size(pool->size_class);
   unsigned before = pool->size;
@@ -140,7 +140,7 @@ void active_put_away(Heap& heap, BlockPool* pool) {
   pool_deactivate(heap, pool);
   if (pool->parked_list.count <= 0) {
     pool_release(heap, pool);
-  } else if (pool->parked_list.head == nullptr && pool->size == pool->capacity) {
+  } else if (pool->parked_list.head == nullptr && pool->size == pool->capacity && pool_hidden(pool) == 0) {
     pool_park(pool);
   } else {
     chain_push(heap.chains[pool->size_class], pool);
@@ -161,6 +161,11 @@ void evicted_release(Heap& heap) {
 }
 
 }  // namespace
+
+void heap_report_untouched(Heap& heap) {
+  region_table.untouched.add_relaxed(heap.untouched_change);
+  heap.untouched_change = 0;
+}
 
 bool heap_refill(Heap& heap, unsigned size_class) {
   FreeList& list = heap.active[size_class];
@@ -278,6 +283,7 @@ void heap_pool_evict(Heap& heap, unsigned size_class) {
   pool->list = &pool->parked_list;
   pool->parked_list = FreeList{nullptr, 0};
   pool->size = uint16_t(pool_first_index(*pool));
+  pool_holes_forget(pool);
   __atomic_store_n(&pool->state, SliceState::partial, __ATOMIC_RELAXED);
   heap.untouched_change += int64_t(pool_untouched(*pool));
   chain_push(chain, pool);
@@ -292,22 +298,7 @@ void heap_retire_active(Heap& heap) {
   // A vanished thread may have counted where there is nothing (list_pop).
   for (FreeList& list : heap.active) list = FreeList{nullptr, 0};
   evicted_release(heap);
-  untouched_report(heap);
-}
-
-// Gives back the pages of a pool in which there is no live block and no link of its list.
-static void pool_purge_inside(Heap& heap, BlockPool* pool) {
-  size_t block_size = class_size(pool->size_class);
-  char* start = slice_address(pool);
-  size_t untouched = pool_untouched(*pool);
-  block_pool_retreat(*pool, start, block_size, pool_first_index(*pool));
-  heap.untouched_change += int64_t(pool_untouched(*pool) - untouched);
-  size_t handed_out = pool->size * block_size;
-  pages_purge(start + handed_out, pool->slice_count * kSliceSize - handed_out);
-  if (block_size <= os_page_size()) return;
-  for (Block* each = pool->list->head; each != nullptr; each = each->next) {
-    pages_purge(reinterpret_cast<char*>(each + 1), block_size - sizeof(Block));
-  }
+  heap_report_untouched(heap);
 }
 
 void heap_trim(Heap& heap) {
@@ -317,14 +308,14 @@ void heap_trim(Heap& heap) {
       active_put_away(heap, active);
     } else if (active != nullptr) {
       seized_return(heap, c);
-      pool_purge_inside(heap, active);
+      pool_shed(heap, active);
     }
   }
   evicted_release(heap);
   for (PoolChain& chain : heap.chains) {
-    for (BlockPool* pool = chain.first; pool != nullptr; pool = pool->next) pool_purge_inside(heap, pool);
+    for (BlockPool* pool = chain.first; pool != nullptr; pool = pool->next) pool_shed(heap, pool);
   }
-  untouched_report(heap);
+  heap_report_untouched(heap);
 }
 
 // For a thread that may not have a heap of its own any more.
@@ -363,7 +354,8 @@ PA_NOINLINE void* heap_malloc_slow(size_t size) {
 bool heap_is_valid(const Heap& heap) {
   auto pool_is_valid = [&](const BlockPool* pool, unsigned c, SliceState state) {
     return pool->owner == &heap && pool->size_class == c && pool->state == state &&
-           block_pool_is_valid(*pool, slice_address(pool), class_size(c), pool_first_index(*pool), heap.inherited);
+           block_pool_is_valid(*pool, slice_address(pool), class_size(c), pool_first_index(*pool), pool_holes(pool),
+                               heap.inherited);
   };
   for (unsigned c = 0; c < kClassCount; c++) {
     const PoolChain& chain = heap.chains[c];
@@ -374,7 +366,7 @@ bool heap_is_valid(const Heap& heap) {
     const BlockPool* before = nullptr;
     for (const BlockPool* each = chain.first; each != nullptr; before = each, each = each->next) {
       if (each->prev != before || !pool_is_valid(each, c, SliceState::partial)) return false;
-      if (each->parked_list.head == nullptr && each->size == each->capacity) return false;
+      if (each->parked_list.head == nullptr && each->size == each->capacity && pool_hidden(each) == 0) return false;
     }
   }
   return true;

@@ -3,7 +3,7 @@
 // The equations, for each size class c:
 //   active[c] is the list in force of chains[c].active, if there is one; else it is {nullptr, 0}
 //   chains[c].first and on are the pools in state partial, the last woken first; each has a block on its
-//       list or one to bump, and at least one live block unless it was evicted
+//       list, in a hole or one to bump, and at least one live block unless it was evicted
 //   parked pools are on no chain; they come back by being freed into
 //   every live block of the heap's pools is held by a user, or is in some heap's batches, or in this
 //       heap's mailbox
@@ -29,6 +29,7 @@ struct PoolChain {
   unsigned pool_count;  // pools of the class, parked ones included
   uint16_t patience;    // how often the active pool may run empty before it is released. Synchronization: owner only
   uint16_t spared;      // how often it has. Synchronization: owner only
+  uint8_t barren;       // pools in a row that could not make holes; see holes.cc
 };
 
 // Blocks of one pool of another heap that this thread has freed and not sent yet; see remote.h.
@@ -65,6 +66,12 @@ struct alignas(kCacheLine) Heap {
   unsigned batch_cursor;             // Synchronization: as batches
   uint64_t patience_from;            // the window of time that patience is from. Synchronization: owner only
   unsigned spared_count;             // of all classes; see heap_pool_trap. Synchronization: owner only
+  uint64_t walked_window;            // when the chains were last walked; see holes.h. Synchronization: owner only
+  uint32_t paths_since_walk;         // slow paths. Synchronization: owner only
+  uint32_t walk_patience;            // how many make a walk due. Synchronization: owner only
+  int64_t loose;                     // this heap's part of region_table.pool_loose. Synchronization: lock
+  int64_t pool_free;                 // and of region_table.pool_free. Synchronization: lock
+  uint32_t filled;                   // bytes of holes, not yet noted as needed again. Synchronization: lock
   Atomic<uint32_t> batches_busy;     // the owner is at its batches
   Atomic<uint32_t> batches_seized;   // or somebody else is. Synchronization: written under lock
   int64_t untouched_change;          // of region_table.untouched, not yet added to it. Synchronization: lock
@@ -130,6 +137,8 @@ void heap_retire_active(Heap& heap);
 // Makes an active pool without a live block, whose list has been taken away, a partial one that
 // starts anew, its memory given back. The owner may be about to look at it because its count reached zero.
 void heap_pool_evict(Heap& heap, unsigned size_class);
+// Accounts what untouched_change says.
+void heap_report_untouched(Heap& heap);
 // Releases pools without a live block, and gives back free pages of the others, parked ones apart. The owner, or
 // for a heap without one.
 void heap_trim(Heap& heap);

@@ -9,6 +9,7 @@
 
 #include "chunk/os_source.h"
 #include "chunk/region.h"
+#include "heap/holes.h"
 #include "heap/registry.h"
 #include "heap/remote.h"
 #include "os/os.h"
@@ -24,6 +25,12 @@ constinit Heap shared_heap{
     .batch_cursor = 0,
     .patience_from = 0,
     .spared_count = 0,
+    .walked_window = 0,
+    .paths_since_walk = 0,
+    .walk_patience = 0,
+    .loose = 0,
+    .pool_free = 0,
+    .filled = 0,
     .batches_busy = {0},
     .batches_seized = {0},
     .untouched_change = 0,
@@ -75,6 +82,7 @@ void heap_detach(Heap* heap) {
     LockGuard guard(heap->lock);
     heap_collect(*heap);
     heap_retire_active(*heap);
+    heap_loose_forget(*heap);
     PA_CHECK(heap_is_valid(*heap));
     heap->state.store_relaxed(HeapState::orphan);
   }

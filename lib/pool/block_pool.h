@@ -7,11 +7,14 @@
 //   first <= size <= capacity             blocks [first, size) have been handed out at least once
 //   list == &parked_list, or, while state == active, the list in the owner's heap
 //   list->head                            freed blocks that wait to be recycled
+//   holes                                 parts of the pool whose memory was given back: the blocks that start
+//                                         there are free, but on no list
 //   list->count                           active, partial: live blocks (held by users or on their
 //                                         way back from other threads); parked: how many more frees
 //                                         wake the pool
-//   live + length(list) == size - first   (after a fork, live may be too high by one per vanished thread)
-//   parked implies size == capacity       and the list was empty when it was parked
+//   live + length(list) + blocks in holes == size - first
+//                                         (after a fork, live may be too high by one per vanished thread)
+//   parked implies size == capacity       and the list was empty when it was parked, and there were no holes
 //   reciprocal == ceil(2^64 / block_size); 0 in a descriptor that is not a pool's first, so that no
 //       address is a block's start there, whoever looks
 //
@@ -159,9 +162,67 @@ inline void block_pool_bump(BlockPool& pool, void* base, size_t block_size, size
   pool.size = uint16_t(pool.size + count);
 }
 
-// Takes the free blocks behind the last live one off the list, as if they had never been handed out, and puts
-// the list into address order. `first` is the index of the pool's first block.
-void block_pool_retreat(BlockPool& pool, void* base, size_t block_size, unsigned first);
+// --- Holes --------------------------------------------------------------------------------------------
+
+// Of one slice: bit i set  =>  the blocks that start in the i-th sixteenth of it are in a hole, at least one.
+using HoleSet = uint16_t;
+inline constexpr size_t kHoleGrain = kSliceSize / 16;
+
+inline size_t pool_slices(const BlockPool& pool, size_t block_size) {
+  return divide_up(pool.capacity * block_size, kSliceSize);
+}
+inline HoleSet hole_bit(size_t offset) { return HoleSet(1u << (offset % kSliceSize / kHoleGrain)); }
+
+// The free blocks of a pool, on its list or in its holes.
+class FreeBlocks {
+ public:
+  FreeBlocks(const BlockPool& pool, const void* base, size_t block_size, unsigned first, const HoleSet* holes);
+  bool has(unsigned index) const { return (words_[index / 64] >> (index % 64) & 1) != 0; }
+
+ private:
+  void add(size_t index) { words_[index / 64] |= uint64_t{1} << (index % 64); }
+  uint64_t words_[kSliceSize / kBlockAlignment / 64 + 1] = {};
+};
+
+// How many blocks are in holes.
+unsigned block_pool_hidden(const BlockPool& pool, size_t block_size, const HoleSet* holes);
+
+// Makes a hole of each run of pages that has no live block in it, and puts the list into address order. Free blocks
+// behind the last live one are as if they had never been handed out. Calls purge(from, end), offsets from `base`,
+// for memory that is not needed; `page` is the size of its unit. `first` is the index of the pool's first block,
+// `holes` the sets of its slices.
+template <typename Purge>
+inline void block_pool_shed(BlockPool& pool, void* base, size_t block_size, unsigned first, size_t page, HoleSet* holes,
+                            Purge purge) {
+  const FreeBlocks free(pool, base, block_size, first, holes);
+  while (pool.size > first && free.has(pool.size - 1u)) pool.size--;
+  for (size_t i = 0; i < pool_slices(pool, block_size); i++) holes[i] = 0;
+  Block** end = &pool.list->head;
+  for (unsigned i = first; i < pool.size; i++) {
+    if (!free.has(i)) continue;
+    unsigned behind = i;
+    while (free.has(behind)) behind++;
+    size_t from = round_up(i * block_size, page);
+    size_t until = round_down(behind * block_size, page);
+    for (; i < behind; i++) {
+      size_t offset = i * block_size;
+      if (offset >= from && offset < until) {
+        holes[offset / kSliceSize] |= hole_bit(offset);
+      } else {
+        *end = byte_offset<Block>(base, offset);
+        end = &(*end)->next;
+      }
+    }
+    if (from < until) purge(from, until);
+  }
+  *end = nullptr;
+  purge(round_up(pool.size * block_size, page), pool_slices(pool, block_size) * kSliceSize);
+}
+
+// Puts the blocks of one hole, up to kHoleGrain of memory, on the empty list, in address order; false: none.
+bool block_pool_fill(BlockPool& pool, void* base, size_t block_size, HoleSet* holes);
+
+// --- Counting -------------------------------------------------------------------------------------------
 
 // How many frees wake a parked pool of `block_count` blocks: waking for each would activate it
 // again and again for one block.
@@ -177,6 +238,7 @@ inline int64_t block_pool_live(const BlockPool& pool, unsigned first) {
 }
 
 // The equations above, in their order. `excess` is how many live blocks too many may be counted.
-bool block_pool_is_valid(const BlockPool& pool, const void* base, size_t block_size, unsigned first, unsigned excess);
+bool block_pool_is_valid(const BlockPool& pool, const void* base, size_t block_size, unsigned first,
+                         const HoleSet* holes, unsigned excess);
 
 }  // namespace poolalloc

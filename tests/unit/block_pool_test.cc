@@ -5,15 +5,18 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <set>
 
+#include "chunk/chunk.h"
 #include "heap/size_class.h"
 #include "test_util.h"
 
 namespace poolalloc {
 namespace {
 
-constexpr size_t kHeader = 4160;
+constexpr size_t kHeader = kChunkHeaderSize;
+constexpr size_t kPage = 4096;
 
 class BlockPoolTest : public testing::Test {
  protected:
@@ -24,8 +27,26 @@ class BlockPoolTest : public testing::Test {
     base = reinterpret_cast<char*>(round_up(address_of(buffer.data()), kSliceSize));
     block_pool_init(pool, nullptr, size_class_of(size), size, first_offset, span);
     first = pool.size;
+    std::fill(std::begin(holes), std::end(holes), HoleSet{0});
   }
-  bool valid(unsigned excess = 0) const { return block_pool_is_valid(pool, base, block_size, first, excess); }
+  bool valid(unsigned excess = 0) const { return block_pool_is_valid(pool, base, block_size, first, holes, excess); }
+  // The offsets of the pages that are given back, whose contents are lost.
+  std::set<size_t> shed(size_t page = kPage) {
+    std::set<size_t> pages;
+    block_pool_shed(pool, base, block_size, first, page, holes, [&](size_t from, size_t end) {
+      for (size_t each = from; each < end; each += page) EXPECT_TRUE(pages.insert(each).second) << "twice";
+      if (from < end) memset(base + from, 0xcc, end - from);
+    });
+    return pages;
+  }
+  // A block from wherever there is one: list, holes, what was never handed out.
+  char* take() {
+    if (pool.list->head == nullptr && !block_pool_fill(pool, base, block_size, holes)) {
+      if (pool.size == pool.capacity) return nullptr;
+      block_pool_bump(pool, base, block_size, 4096);
+    }
+    return pop();
+  }
   char* pop() { return reinterpret_cast<char*>(list_pop(*pool.list)); }
   void push(void* block) {
     list_push(*pool.list, static_cast<Block*>(block));
@@ -40,6 +61,7 @@ class BlockPoolTest : public testing::Test {
   std::vector<char> buffer;
   char* base = nullptr;
   BlockPool pool{};
+  HoleSet holes[kWidePoolSlices] = {};
   size_t block_size = 0, span = 0;
   unsigned first = 0;
 };
@@ -231,36 +253,80 @@ TEST_F(Corruption, ParkedWithBlocksToBumpIsFound) {
   EXPECT_FALSE(valid());
 }
 
-TEST_F(BlockPoolTest, RetreatsBehindTheLastLiveBlock) {
-  for (size_t size : {16, 48, 1024, 8192, 40960}) {
+TEST_F(BlockPoolTest, ShedsEveryPageWithoutALiveBlockAndNoOther) {
+  for (unsigned c = 0; c < kClassCount; c++) {
     for (size_t header : {size_t{0}, kHeader}) {
-      if (header != 0 && size > kNarrowBlockMax) continue;
-      init(size, header);
-      std::vector<char*> blocks;
-      while (pool.size < pool.capacity) {
-        block_pool_bump(pool, base, block_size, 4096);
-        while (pool.list->head != nullptr) blocks.push_back(pop());
+      for (size_t page : {kPage, 4 * kPage}) {
+        if (header != 0 && class_size(c) > kNarrowBlockMax) continue;
+        init(class_size(c), header);
+        std::vector<char*> blocks;
+        while (char* block = take()) blocks.push_back(block);
+        ASSERT_GE(blocks.size(), 6u);
+        // Live: the second one, and two before the last.
+        const std::set<size_t> live{1, blocks.size() - 3};
+        std::set<size_t> pages;
+        for (size_t each = round_up(first * block_size, page); each < span; each += page) pages.insert(each);
+        for (size_t i : live) {
+          size_t start = size_t(blocks[i] - base);
+          for (size_t at = round_down(start, page); at < start + block_size; at += page) pages.erase(at);
+        }
+        for (size_t i = blocks.size(); i-- > 0;) {
+          if (live.count(i) == 0) push(blocks[i]);
+        }
+        ASSERT_EQ(shed(page), pages) << "blocks of " << block_size;
+        ASSERT_TRUE(valid());
+        EXPECT_EQ(pool.size, pool.capacity - 2u) << "free blocks at the end count as never handed out";
+        EXPECT_EQ(block_pool_live(pool, first), 2);
+        std::set<char*> again;
+        while (char* block = take()) {
+          EXPECT_TRUE(again.insert(block).second);
+          ASSERT_TRUE(valid());
+        }
+        EXPECT_EQ(again.size(), blocks.size() - 2);
+        for (char* each : again) push(each);
+        for (size_t i : live) push(blocks[i]);
+        shed(page);
+        EXPECT_TRUE(valid());
+        EXPECT_EQ(pool.size, first);
+        EXPECT_EQ(pool.list->head, nullptr);
+        EXPECT_EQ(block_pool_hidden(pool, block_size, holes), 0u);
       }
-      ASSERT_GE(blocks.size(), 6u);
-      // Live: the second one, and two before the last.
-      for (size_t i = blocks.size(); i-- > 0;) {
-        if (i != 1 && i != blocks.size() - 3) push(blocks[i]);
-      }
-      block_pool_retreat(pool, base, block_size, first);
-      EXPECT_TRUE(valid());
-      EXPECT_EQ(pool.size, pool.capacity - 2u);
-      EXPECT_EQ(block_pool_live(pool, first), 2);
-      EXPECT_EQ(pool.list->head, reinterpret_cast<Block*>(blocks[0]));
-      EXPECT_EQ(pool.list->head->next, reinterpret_cast<Block*>(blocks[2])) << "in address order";
-      EXPECT_EQ(listed(), blocks.size() - 4);
-      push(blocks[1]);
-      push(blocks[blocks.size() - 3]);
-      block_pool_retreat(pool, base, block_size, first);
-      EXPECT_TRUE(valid());
-      EXPECT_EQ(pool.size, first);
-      EXPECT_EQ(pool.list->head, nullptr);
     }
   }
+}
+
+TEST_F(BlockPoolTest, HolesLoseNoBlockWhateverTheOrder) {
+  for (unsigned c = 0; c < kClassCount; c += 3) {
+    test::Random random(c);
+    init(class_size(c), c % 2 != 0 && class_size(c) <= kNarrowBlockMax ? kHeader : 0);
+    std::map<char*, uint64_t> live;
+    for (uint64_t step = 0; step < 4000; step++) {
+      // Long phases of mostly taking, then of mostly giving back.
+      bool takes = random.below(10) < (step / 400 % 2 == 0 ? 8u : 1u);
+      if (char* block = takes ? take() : nullptr) {
+        ASSERT_TRUE(live.emplace(block, step).second) << "handed out twice";
+        test::pattern_fill(block, block_size, step);
+      } else if (!live.empty()) {
+        auto each = live.lower_bound(base + random.below(span));
+        if (each == live.end()) each = live.begin();
+        ASSERT_TRUE(test::pattern_holds(each->first, block_size, each->second));
+        push(each->first);
+        live.erase(each);
+      }
+      if (random.below(50) == 0) shed();
+      if (step % 16 == 0) {
+        ASSERT_TRUE(valid()) << "step " << step << ", blocks of " << block_size;
+      }
+    }
+    shed();
+    for (auto [block, seed] : live) ASSERT_TRUE(test::pattern_holds(block, block_size, seed));
+    EXPECT_EQ(block_pool_live(pool, first), int64_t(live.size()));
+  }
+}
+
+TEST_F(Corruption, ListedBlockInAHoleIsFound) {
+  holes[0] = 1;
+  EXPECT_FALSE(valid());
 }
 
 }  // namespace

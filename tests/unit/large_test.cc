@@ -280,7 +280,7 @@ TEST_F(Large, PointersThatWereNeverOursAreForeign) {
                         stack,
                         heap,
                         chunk,
-                        chunk + 4160,
+                        chunk + kChunkHeaderSize,
                         chunk + kSliceSize,
                         reinterpret_cast<void*>(16),
                         reinterpret_cast<void*>(UINTPTR_MAX & ~uintptr_t{15}),

@@ -1,0 +1,148 @@
+// Holes (holes.h).
+//
+// Who may use it: through holes.h.
+#include "heap/holes.h"
+
+#include "chunk/region.h"
+#include "heap/remote.h"
+#include "os/os.h"
+
+namespace poolalloc {
+namespace {
+
+// Slow paths between two walks, at the least; a walk costs about as much as a quarter as many as there are pools.
+constexpr uint32_t kPathsBetweenWalks = 64;
+// The most that one walk looks for, bytes: the thread waits for it.
+constexpr int64_t kShedMost = int64_t{16} << 20;
+// Pools of a class in a row that had next to nothing to give: then the class is left alone for a window of time.
+constexpr uint8_t kBarrenMost = 4;
+
+struct PoolFree {
+  int64_t all;    // bytes that are not in live blocks
+  int64_t loose;  // of these, bytes that holes might be made of
+};
+
+PoolFree pool_free(const BlockPool& pool) {
+  int64_t size = int64_t(class_size(pool.size_class));
+  int64_t live = pool.parked_list.count;
+  int64_t handed_out = int64_t(pool.size) - pool_first_index(pool);
+  int64_t listed = handed_out - live - pool_hidden(&pool);
+  // What is listed after a look shares its pages with live blocks; until a quarter of them are freed.
+  bool is_new = pool_looked(&pool) == 0 || live * 4 <= pool_looked(&pool) * 3;
+  bool is_candidate = live > 0 && is_new && listed * 2 >= handed_out;
+  // What is left of a huge page is small pages; so not for a few of them.
+  const ChunkInfo& info = chunk_of(&pool)->info;
+  if (is_candidate && chunk_is_huge(*info.region, info.index)) {
+    int64_t pinned = live * (size + int64_t(os_page_size()));
+    is_candidate = pinned * 2 <= pool.slice_count * int64_t(kSliceSize);
+  }
+  int64_t all = pool.capacity - int64_t(pool_first_index(pool)) - live;
+  return {all * size, is_candidate ? listed * size : 0};
+}
+
+// What the heap has, in the accounts.
+void loose_report(Heap& heap, PoolFree now) {
+  region_table.pool_loose.add_relaxed(now.loose - heap.loose);
+  region_table.pool_free.add_relaxed(now.all - heap.pool_free);
+  heap.loose = now.loose;
+  heap.pool_free = now.all;
+}
+
+// How many bytes of what is loose should go; 0 while there is no more than may be kept.
+int64_t loose_excess() {
+  Retention& retention = region_table.pool_retention;
+  retention_note(retention, region_table.pool_free.load_relaxed() >> kSliceShift, os_clock_ms());
+  // All that is drawn is regretted: only a part of what could be given back is, so little would be needed again.
+  retention.regret.store_relaxed(retention.draw.load_relaxed());
+  int64_t budget = retention_budget(retention, region_table.slices_in_use.load_relaxed(), retention_policy);
+  int64_t loose = region_table.pool_loose.load_relaxed();
+  if (loose >> kSliceShift <= budget) return 0;
+  return loose - (retention_target(budget) << kSliceShift);
+}
+
+// Makes holes in the pools behind the first of a chain, the last one first, until `excess` bytes less are loose.
+int64_t chain_shed(Heap& heap, PoolChain& chain, BlockPool* last, int64_t excess) {
+  int64_t shed = 0;
+  for (BlockPool* pool = last; pool != chain.first && shed < excess; pool = pool->prev) {
+    int64_t loose = pool_free(*pool).loose;
+    if (loose == 0) continue;
+    if (chain.barren >= kBarrenMost) return shed;
+    uint64_t before = region_table.purged_bytes.load_relaxed();
+    pool_shed(heap, pool);
+    bool was_barren = int64_t(region_table.purged_bytes.load_relaxed() - before) * 8 < loose;
+    chain.barren = was_barren ? uint8_t(chain.barren + 1) : 0;
+    shed += loose;
+  }
+  return shed;
+}
+
+}  // namespace
+
+bool pool_fill(Heap& heap, BlockPool* pool) {
+  if (!block_pool_fill(*pool, slice_address(pool), class_size(pool->size_class), pool_holes(pool))) return false;
+  heap.filled += kHoleGrain;
+  if (heap.filled < kSliceSize) return true;
+  heap.filled = 0;
+  int64_t level = region_table.pool_free.load_relaxed() >> kSliceShift;
+  retention_note_claim(region_table.pool_retention, 0, 1, 0, level, os_clock_ms());
+  return true;
+}
+
+void pool_holes_forget(BlockPool* pool) {
+  HoleSet* holes = pool_holes(pool);
+  for (unsigned i = 0; i < pool->slice_count; i++) holes[i] = 0;
+  pool_looked(pool) = 0;
+}
+
+void pool_shed(Heap& heap, BlockPool* pool) {
+  char* start = slice_address(pool);
+  unsigned before = pool->size;
+  size_t block_size = class_size(pool->size_class);
+  block_pool_shed(*pool, start, block_size, pool_first_index(*pool), os_page_size(), pool_holes(pool),
+                  [&](size_t from, size_t end) {
+                    if (from < end) pages_purge(start + from, end - from);
+                  });
+  heap.untouched_change += int64_t((before - pool->size) * block_size);
+  pool_looked(pool) = pool->state == SliceState::partial ? uint16_t(pool->parked_list.count) : 0;
+}
+
+void heap_shed_excess(Heap& heap) {
+  uint64_t window = region_table.retention.window_start.load_relaxed();
+  bool is_new_window = window != heap.walked_window;
+  if (PA_LIKELY(++heap.paths_since_walk < heap.walk_patience && !is_new_window)) return;
+  heap.walked_window = window;
+  heap.paths_since_walk = 0;
+  LockGuard guard(heap.lock);
+  heap_collect(heap);
+  BlockPool* last[kClassCount];
+  PoolFree found{};
+  uint32_t pools = 0;
+  for (unsigned c = 0; c < kClassCount; c++) {
+    PoolChain& chain = heap.chains[c];
+    if (is_new_window) chain.barren = 0;
+    last[c] = chain.first;
+    for (BlockPool* pool = chain.first; pool != nullptr; pool = pool->next) {
+      PoolFree free = pool_free(*pool);
+      found.all += free.all;
+      if (chain.barren < kBarrenMost) found.loose += free.loose;
+      last[c] = pool;
+      pools++;
+    }
+  }
+  heap.walk_patience = kPathsBetweenWalks + pools / 4;
+  loose_report(heap, found);
+  // Large blocks first: their holes are wide.
+  int64_t excess = lower(loose_excess(), kShedMost);
+  int64_t shed = 0;
+  for (unsigned c = kClassCount; c-- > 0 && shed < excess;) {
+    if (last[c] != nullptr) shed += chain_shed(heap, heap.chains[c], last[c], excess - shed);
+  }
+  if (shed == 0) return;
+  loose_report(heap, PoolFree{found.all, found.loose - shed});
+  heap_report_untouched(heap);
+  PA_CHECK(heap_is_valid(heap));
+}
+
+void heap_loose_forget(Heap& heap) { loose_report(heap, PoolFree{}); }
+
+}  // namespace poolalloc
