@@ -4,8 +4,9 @@
 // most of its address translation, but it is resident as a whole. So it is asked for where nearly all
 // of it is going to be used:
 //
-//   a chunk of pools and large blocks   when the memory cut up so far is more than kHugePagesFrom and
-//                                       all but an eighth of it has been handed out to the program
+//   a chunk of pools and large blocks   when more than kHugePagesFrom of the memory cut up so far has been handed
+//                                       out to the program, and all but an eighth of it and a few MiB: one pool
+//                                       of each class that the program uses is new, whatever the heap's size
 //   a block of whole chunks or more     when it brings the whole beyond the same size; not for calloc,
 //                                       whose blocks may be meant to stay sparse
 //
@@ -28,13 +29,15 @@ enum class HugePages : uint8_t {
 extern constinit Atomic<HugePages> huge_pages;
 
 inline constexpr size_t kHugePageSize = size_t{2} << 20;
-// Slices in use from which on a half-used huge page more is a few per cent.
-inline constexpr int64_t kHugePagesFrom = int64_t{16} << (20 - kSliceShift);
+// Slices in use from which on a half-used huge page more is some per cent.
+inline constexpr int64_t kHugePagesFrom = int64_t{10} << (20 - kSliceShift);
+// Slices that the new pools of a program's classes may have untouched, in all.
+inline constexpr int64_t kNewPoolsMost = int64_t{3} << (20 - kSliceShift);
 
 // For a chunk that is to be cut up: `cut` slices are so far, with `untouched` bytes never handed out.
 inline bool huge_pages_fit_cut(int64_t cut, int64_t untouched) {
   int64_t untouched_slices = untouched >> kSliceShift;
-  return cut - untouched_slices >= kHugePagesFrom && untouched_slices <= cut / 8;
+  return cut - untouched_slices >= kHugePagesFrom && untouched_slices <= kNewPoolsMost + cut / 8;
 }
 
 // For a block of whole chunks, with which `in_use` slices are in use; `sparse`: it may stay so.
