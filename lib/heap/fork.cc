@@ -10,7 +10,6 @@
 //
 // Who may use it: heap.h declares what the start-up code registers.
 #include "chunk/region.h"
-#include "heap/holes.h"
 #include "heap/large.h"
 #include "heap/registry.h"
 #include "heap/remote.h"
@@ -52,8 +51,7 @@ void orphan_all_others() {
     // Not the one that the code was at which a signal handler interrupted in order to fork.
     if (heap->lock.holder.load_relaxed() != os_thread_id()) {
       heap_collect(*heap);
-      heap_retire_active(*heap);
-      heap_loose_forget(*heap);
+      heap_retire(*heap);
     }
     heap->state.store_relaxed(HeapState::orphan);
     heap->batches_busy.store_relaxed(0);

@@ -291,7 +291,7 @@ void heap_pool_evict(Heap& heap, unsigned size_class) {
   pages_purge(slice_address(pool) + slice_header_size(pool), pool->slice_count * kSliceSize - slice_header_size(pool));
 }
 
-void heap_retire_active(Heap& heap) {
+void heap_retire(Heap& heap) {
   for (PoolChain& chain : heap.chains) {
     if (chain.active != nullptr) active_put_away(heap, chain.active);
   }
@@ -299,6 +299,7 @@ void heap_retire_active(Heap& heap) {
   for (FreeList& list : heap.active) list = FreeList{nullptr, 0};
   evicted_release(heap);
   heap_report_untouched(heap);
+  heap_loose_forget(heap);
 }
 
 void heap_trim(Heap& heap) {

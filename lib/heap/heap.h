@@ -131,9 +131,9 @@ void heap_pool_settle(Heap& heap, BlockPool* pool);
 int64_t heap_pool_live(const BlockPool& pool);
 // Releases a pool that is not active and whose live blocks are all on their way to the heap.
 void heap_pool_vacate(Heap& heap, BlockPool* pool);
-// Takes the active pools out of use; pools without a live block are released. The owner, or for a heap
-// without one.
-void heap_retire_active(Heap& heap);
+// For a heap that loses its thread: takes the active pools out of use, releases pools without a live block, and
+// takes what walks have found (holes.h) out of the accounts. The owner, or for a heap without one.
+void heap_retire(Heap& heap);
 // Makes an active pool without a live block, whose list has been taken away, a partial one that
 // starts anew, its memory given back. The owner may be about to look at it because its count reached zero.
 void heap_pool_evict(Heap& heap, unsigned size_class);

@@ -9,7 +9,6 @@
 
 #include "chunk/os_source.h"
 #include "chunk/region.h"
-#include "heap/holes.h"
 #include "heap/registry.h"
 #include "heap/remote.h"
 #include "os/os.h"
@@ -81,8 +80,7 @@ void heap_detach(Heap* heap) {
   {
     LockGuard guard(heap->lock);
     heap_collect(*heap);
-    heap_retire_active(*heap);
-    heap_loose_forget(*heap);
+    heap_retire(*heap);
     PA_CHECK(heap_is_valid(*heap));
     heap->state.store_relaxed(HeapState::orphan);
   }

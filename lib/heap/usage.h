@@ -2,8 +2,8 @@
 //
 // Always holds: the walk changes nothing and keeps nobody from allocating, unless a region must be mapped
 // meanwhile; what other threads change under it may be counted before or after, or left out. Peaks are tracked only
-// when switched on, and then sampled so that a sample costs about as much as the allocations since the last one. Who
-// may use it: heap and api.
+// when switched on, and then sampled so that a sample costs about as much as the allocations since the last one.
+// Who may use it: heap and api.
 #pragma once
 
 #include "base/atomic.h"

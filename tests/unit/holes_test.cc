@@ -32,6 +32,11 @@ class Holes : public test::HeapTest {
     HeapTest::SetUp();
     forget();
   }
+  void TearDown() override {
+    retention_policy.floor.store_relaxed(kRetentionFloor);
+    huge_pages.store_relaxed(HugePages::adaptive);
+    HeapTest::TearDown();
+  }
   // As if what was drawn from free memory had been long ago.
   static void forget() {
     LockGuard guard(thread_heap->lock);
@@ -62,10 +67,8 @@ class Holes : public test::HeapTest {
     }
   }
   // Goes through many slow paths without needing memory of the size.
-  void do_something_else() {
-    std::vector<void*> others;
-    for (int i = 0; i < 400000; i++) others.push_back(api_malloc(16));
-    for (void* p : others) api_free(p);
+  static void do_something_else() {
+    for (int i = 0; i < 2000; i++) heap_slow_path_end(0);
   }
   void free_all(size_t size) { thin_out(size, SIZE_MAX); }
   static uint64_t purged() { return region_table.purged_bytes.load_relaxed(); }
@@ -101,7 +104,6 @@ TEST_F(Holes, AFewSurvivorsDoNotKeepTheMemoryAroundThem) {
 }
 
 TEST_F(Holes, BlocksThatDieTogetherLeaveHolesHoweverSmallTheyAre) {
-  HugePages mode = huge_pages.load_relaxed();
   huge_pages.store_relaxed(HugePages::off);  // they are torn only for more
   fill(240);
   // Of each pool, about the first half.
@@ -111,18 +113,16 @@ TEST_F(Holes, BlocksThatDieTogetherLeaveHolesHoweverSmallTheyAre) {
   do_something_else();
   EXPECT_GT(hidden() * 240, kTotal / 8);
   free_all(240);
-  huge_pages.store_relaxed(mode);
 }
 
 TEST_F(Holes, WhatIsNeededAgainAndAgainIsKept) {
   // So little that all rounds take less than a window of time.
-  const int64_t floor = retention_policy.floor.load_relaxed();
   retention_policy.floor.store_relaxed(16);
   total = kTotal / 8;
   for (int round = 0; round < 4; round++) {
     fill(kSize);
     thin_out(kSize, kKeptOf);
-    for (int i = 0; i < 100; i++) heap_slow_path_end(0);
+    do_something_else();
     if (round == 0) {
       EXPECT_GT(hidden() * kSize, total / 24);
     }
@@ -131,11 +131,9 @@ TEST_F(Holes, WhatIsNeededAgainAndAgainIsKept) {
     }
   }
   free_all(kSize);
-  retention_policy.floor.store_relaxed(floor);
 }
 
 TEST_F(Holes, NothingIsGivenBackWhenTheUserDoesNotWantIt) {
-  const int64_t floor = retention_policy.floor.load_relaxed();
   retention_policy.floor.store_relaxed(kUnlimited);
   uint64_t before = purged();
   fill(kSize);
@@ -144,7 +142,6 @@ TEST_F(Holes, NothingIsGivenBackWhenTheUserDoesNotWantIt) {
   EXPECT_EQ(purged(), before);
   EXPECT_EQ(hidden(), 0u);
   free_all(kSize);
-  retention_policy.floor.store_relaxed(floor);
 }
 
 TEST_F(Holes, LittleIsNotWorthTheWork) {

@@ -9,10 +9,8 @@
 #include <algorithm>
 #include <map>
 
-#include "accounts.h"
-#include "api/glibc_api.h"
-#include "api/malloc_api.h"
 #include "heap/find.h"
+#include "heap_test.h"
 #include "test_util.h"
 
 namespace poolalloc {
@@ -23,16 +21,7 @@ using test::in_thread;
 using test::pattern_fill;
 using test::pattern_holds;
 using test::Random;
-
-// Less what the shared heap, which nobody trims, keeps in use for the next thread that ends.
-int64_t slices_in_use() {
-  int64_t shared = 0;
-  for (unsigned c = 0; c < kClassCount; c++) {
-    if (shared_heap.chains[c].active != nullptr && shared_heap.active[c].count == 0)
-      shared += shared_heap.chains[c].active->slice_count;
-  }
-  return test::slices_in_use() - shared;
-}
+using test::slices_in_use;
 
 unsigned heap_count() {
   unsigned count = 0;
@@ -40,20 +29,12 @@ unsigned heap_count() {
   return count;
 }
 
-class ThreadHeap : public testing::Test {
+class ThreadHeap : public test::HeapTest {
  protected:
-  void SetUp() override {
-    api_free(api_malloc(1));
-    api_malloc_trim(0);
-    in_use_before = slices_in_use();
-  }
   void TearDown() override {
-    api_malloc_trim(0);
-    EXPECT_EQ(slices_in_use(), in_use_before) << "slices are lost";
-    EXPECT_TRUE(heap_is_valid(*thread_heap));
+    HeapTest::TearDown();
     test::expect_regions_valid();
   }
-  int64_t in_use_before;
 };
 
 // --- malloc ---------------------------------------------------------------------------------------------
