@@ -103,6 +103,10 @@ bool regions_release_free();
 inline bool chunk_is_huge(const Region& region, unsigned chunk) {
   return (region.huge_chunks.load_relaxed() >> chunk & 1) != 0;
 }
+inline bool slice_is_huge(const BlockPool* slice) {
+  const ChunkInfo& info = chunk_of(slice)->info;
+  return chunk_is_huge(*info.region, info.index);
+}
 // Asks for huge pages, or for none, in [chunk + offset, its end); the caller has claimed memory in it.
 void chunk_advise_huge(Region& region, unsigned chunk, size_t offset, bool wanted);
 

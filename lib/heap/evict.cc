@@ -11,21 +11,14 @@
 namespace poolalloc {
 namespace {
 
-// Mailboxes that one sweep looks at, so that it takes a millisecond at most. It makes no system call but for
-// giving memory back: a process may have been forbidden all others since it started.
-constexpr unsigned kSweepMost = 64;
+// Heaps that one sweep looks at, and pools after which it stops, so that it takes a few milliseconds at most.
+constexpr unsigned kSweepMost = 256;
+constexpr unsigned kEvictMost = 512;
 
 // Synchronization: atomic; who changes it does the sweep.
 constinit Atomic<uint64_t> swept_window{0};
 // Where the next sweep goes on; nullptr: at the first heap. Synchronization: only hints; a Heap is never freed.
 constinit Atomic<Heap*> sweep_next{nullptr};
-
-// The classes whose active pool has no live block.
-struct ClassSet {
-  uint64_t words[divide_up(kClassCount, 64)];
-  bool has(unsigned c) const { return (words[c / 64] >> (c % 64) & 1) != 0; }
-  void add(unsigned c) { words[c / 64] |= uint64_t{1} << (c % 64); }
-};
 
 // Whether the list has no head and the pool no live block, at one instant.
 bool is_bare(FreeList& list) {
@@ -35,64 +28,105 @@ bool is_bare(FreeList& list) {
 
 static_assert(offsetof(Heap, active) == 0 && sizeof(FreeList) == 16, "each list is a pair of words");
 
-// Takes the lists of empty active pools away; for which classes.
-ClassSet lists_seize(Heap& heap) {
-  ClassSet seized{};
+// The first step: says that the batches are seized, and takes the lists of empty active pools away. heap.lock held.
+void heap_seize(Heap& heap, bool may_tear) {
+  heap.batches_seized.store_relaxed(1);
   for (unsigned c = 0; c < kClassCount; c++) {
+    FreeList& list = heap.active[c];
+    // A list has blocks only if there is an active pool.
+    bool is_empty = __atomic_load_n(&list.count, __ATOMIC_RELAXED) == 0;
+    if (!is_empty || __atomic_load_n(&list.head, __ATOMIC_RELAXED) == nullptr) continue;
     PoolChain& chain = heap.chains[c];
-    bool is_empty = __atomic_load_n(&heap.active[c].count, __ATOMIC_RELAXED) == 0;
-    if (chain.active == nullptr || !is_empty) continue;
-    Block** head = &heap.active[c].head;
-    if (chain.seized != nullptr) {
-      // The owner has not been here since; what it has freed is its own.
-      if (__atomic_load_n(head, __ATOMIC_RELAXED) != nullptr) continue;
-    } else {
-      chain.seized = __atomic_exchange_n(head, nullptr, __ATOMIC_RELAXED);
-    }
-    seized.add(c);
+    // The one that was seized before may still be in force, or not: for the owner to find out.
+    if (chain.seized != nullptr || (!may_tear && slice_is_huge(chain.active))) continue;
+    chain.seized = __atomic_exchange_n(&list.head, nullptr, __ATOMIC_RELAXED);
   }
-  return seized;
+  heap.seized_ms = os_clock_ms();
+}
+
+// What was taken of a heap.
+struct Evicted {
+  Heap* owners[kBatchCount];  // of the blocks in its batches
+  unsigned owner_count = 0;
+  unsigned pool_count = 0;
+};
+
+// The second step, when what the owner wrote before the first is seen. heap.lock held.
+void seized_take(Heap& heap, Evicted& evicted) {
+  // Acquire: the owner is done with them.
+  bool has_batches = heap.batches_seized.load_relaxed() != 0 && heap.batches_busy.load_acquire() == 0;
+  if (has_batches) evicted.owner_count = remote_take(heap, evicted.owners);
+  for (unsigned c = 0; c < kClassCount; c++) {
+    if (heap.chains[c].seized == nullptr || !is_bare(heap.active[c])) continue;
+    heap_pool_evict(heap, c);
+    evicted.pool_count++;
+  }
+}
+
+// After the lock's release.
+void evict_end(Heap& heap, const Evicted& evicted) {
+  // As in mailbox_push, and as in heap_reap: threads may have ended meanwhile.
+  fence_seq_cst();
+  for (unsigned i = 0; i < evicted.owner_count; i++) {
+    Heap& owner = *evicted.owners[i];
+    if (mailbox_is_due(owner, owner.mail_count.load_relaxed())) mailbox_look(owner);
+  }
+  if (heap.mailbox.load_relaxed() != nullptr) mailbox_look(heap);
+}
+
+// A sweep's look at one heap; how many pools it took.
+unsigned heap_look(Heap& heap) {
+  Evicted evicted;
+  bool may_purge = retention_policy.floor.load_relaxed() != kUnlimited;
+  if (may_purge && &heap != thread_heap && lock_try_acquire(heap.lock)) {
+    if (heap.state.load_relaxed() == HeapState::owned) {
+      if (os_clock_ms() - heap.seized_ms >= kSettled_ms) seized_take(heap, evicted);
+      heap_seize(heap, false);
+    }
+    lock_release(heap.lock);
+  }
+  evict_end(heap, evicted);
+  return evicted.pool_count;
 }
 
 void heap_sweep() {
   if (heap_thread_count() < 2) return;
   Heap* heap = sweep_next.load_relaxed();
   if (heap == nullptr) heap = heap_list();
-  for (unsigned i = 0; i < kSweepMost && heap != nullptr; i++, heap = heap->next) {
-    if (heap->mailbox.load_relaxed() != nullptr) mailbox_look(*heap);
+  // As in heap_evict.
+  SignalsBlocked blocked;
+  unsigned pools = 0;
+  for (unsigned i = 0; i < kSweepMost && pools < kEvictMost && heap != nullptr; i++, heap = heap->next) {
+    pools += heap_look(*heap);
   }
   sweep_next.store_relaxed(heap);
 }
 
 }  // namespace
 
+PA_COLD void batches_take_back(Heap& heap) {
+  // A signal handler has interrupted the owner while it held the lock: nobody else is at them.
+  if (heap.lock.holder.load_relaxed() == os_thread_id()) return heap.batches_seized.store_relaxed(0);
+  LockGuard guard(heap.lock);
+  heap.batches_seized.store_relaxed(0);
+}
+
 void heap_evict(Heap& heap) {
   // Also asks the kernel for the barrier for the first time, which takes a while; and not for nothing, because a
   // sandbox may forbid it.
   if (heap.state.load_relaxed() != HeapState::owned || !os_barrier_others()) return;
-  Heap* owners[kBatchCount];
-  unsigned owner_count = 0;
+  Evicted evicted;
   {
     // A handler that forks, or allocates, finds the heap whole.
     SignalsBlocked blocked;
     if (!lock_try_acquire(heap.lock)) return;
     if (heap.state.load_relaxed() == HeapState::owned) {
-      heap.batches_seized.store_relaxed(1);
-      ClassSet seized = lists_seize(heap);
-      bool passed = os_barrier_others();
-      if (passed && heap.batches_busy.load_acquire() == 0) owner_count = remote_take(heap, owners);
-      // Release: to the owner.
-      heap.batches_seized.store_release(0);
-      for (unsigned c = 0; passed && c < kClassCount; c++) {
-        if (seized.has(c) && is_bare(heap.active[c])) heap_pool_evict(heap, c);
-      }
+      heap_seize(heap, true);
+      if (os_barrier_others()) seized_take(heap, evicted);
     }
     lock_release(heap.lock);
   }
-  for (unsigned i = 0; i < owner_count; i++) mailbox_look(*owners[i]);
-  // As in heap_reap: its thread may have ended meanwhile.
-  fence_seq_cst();
-  if (heap.mailbox.load_relaxed() != nullptr) mailbox_look(heap);
+  evict_end(heap, evicted);
   purge_excess(0);
 }
 

@@ -8,10 +8,14 @@
 //   what is all in the mailbox          heap_reap in remote.h
 //
 // The owner uses its lists and batches without a lock. So both sides write, then look; the owner has no fence
-// between the two, and who evicts lets the kernel run one in every thread (os_barrier_others).
+// between the two. Who evicts writes (seizes), sees to it that the owner's write before it, if there was one, is
+// seen, and then looks (takes). malloc_trim lets the kernel run a fence in every thread (os_barrier_others); a
+// sandbox may forbid that, so the sweeps, which look at all heaps once in a window of time, let time pass
+// instead: what one seizes a later one takes, kSettled_ms after it. Processors hold back stores for microseconds,
+// whatever becomes of the thread that made them.
 //
 //   lists     The owner counts a block as live, then reads the head (list_pop). Who evicts takes the head away,
-//             and after the barrier reads head and count, at one instant. If both are zero, the owner is not at
+//             and afterwards reads head and count, at one instant. If both are zero, the owner is not at
 //             the list: a pop that had read the head before would have counted, a free has a live block until
 //             its last step. From here on the owner finds no head, which leads it to the lock. If they are not,
 //             the owner has been there, or is, and whether the head that was taken is still the list's nobody
@@ -20,16 +24,23 @@
 //             The owner's last free may have brought the count to zero, and be on its way to look at the pool
 //             (heap_pool_trap). So the pool must stay the heap's; it is not released.
 //   batches   The owner says that it is at its batches, then reads whether they are seized, and if so, waits for
-//             the lock. Who evicts says that they are seized, and after the barrier reads whether the owner is
-//             there; then it lets go.
+//             the lock, and takes them back. Who evicts says that they are seized, and afterwards, if they still
+//             are, reads whether the owner is there.
 //
-// Always holds: nothing is done where the kernel has no such barrier; a heap whose lock is taken is left alone.
+// Always holds: a heap whose lock is taken is left alone; sweeps seize nothing in huge pages, which they would
+// tear, and make no system call but for giving memory back and blocking signals, as threads do that start or end.
 // Who may use it: heap, and api for trimming.
 #pragma once
 
 #include "heap/heap.h"
 
 namespace poolalloc {
+
+// Between a sweep that seizes and one that takes, at the least.
+inline constexpr uint64_t kSettled_ms = 500;
+
+// The owner waits until nobody else is at its batches, and makes them its own.
+void batches_take_back(Heap& heap);
 
 // While one lives, the owner is at its batches.
 class BatchesHeld {
@@ -41,7 +52,7 @@ class BatchesHeld {
       // Acquire: what the last one who seized them did is done.
       if (PA_LIKELY(heap.batches_seized.load_acquire() == 0)) return;
       heap.batches_busy.store_release(0);
-      LockGuard until_it_is_done(heap.lock);
+      batches_take_back(heap);
     }
   }
   // Release: to the next one who seizes them.
@@ -53,7 +64,8 @@ class BatchesHeld {
   Heap& heap_;
 };
 
-// Takes what can be taken of a heap. The caller holds no lock; any thread but the heap's own.
+// Takes what can be taken of a heap, unless the kernel has no barrier for it. The caller holds no lock; any thread
+// but the heap's own.
 void heap_evict(Heap& heap);
 
 // The same for the heaps of all other threads.

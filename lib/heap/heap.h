@@ -73,7 +73,8 @@ struct alignas(kCacheLine) Heap {
   int64_t pool_free;                 // and of region_table.pool_free. Synchronization: lock
   uint32_t filled;                   // bytes of holes, not yet noted as needed again. Synchronization: lock
   Atomic<uint32_t> batches_busy;     // the owner is at its batches
-  Atomic<uint32_t> batches_seized;   // or somebody else is. Synchronization: written under lock
+  Atomic<uint32_t> batches_seized;   // or somebody else may be. Synchronization: written under lock
+  uint64_t seized_ms;                // when they, and lists, were last seized. Synchronization: lock
   int64_t untouched_change;          // of region_table.untouched, not yet added to it. Synchronization: lock
   bool has_evicted;                  // there may be pools without a live block on chains. Synchronization: lock
   unsigned inherited;                // how many live blocks too many its pools may count. Synchronization: fork

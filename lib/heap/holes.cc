@@ -31,8 +31,7 @@ PoolFree pool_free(const BlockPool& pool) {
   bool is_new = pool_looked(&pool) == 0 || live * 4 <= pool_looked(&pool) * 3;
   bool is_candidate = live > 0 && is_new && listed * 2 >= handed_out;
   // What is left of a huge page is small pages; so not for a few of them.
-  const ChunkInfo& info = chunk_of(&pool)->info;
-  if (is_candidate && chunk_is_huge(*info.region, info.index)) {
+  if (is_candidate && slice_is_huge(&pool)) {
     int64_t pinned = live * (size + int64_t(os_page_size()));
     is_candidate = pinned * 2 <= pool.slice_count * int64_t(kSliceSize);
   }

@@ -45,9 +45,7 @@ void mailbox_push(Heap& owner, Block* head, Block* last, unsigned count) {
   // Paired with the fences in heap_drain_orphan and where a heap becomes an orphan: either this
   // thread sees that nobody will collect, or the last collector sees the message.
   fence_seq_cst();
-  bool has_owner = owner.state.load_relaxed() == HeapState::owned;
-  if (PA_LIKELY(has_owner && mail_count < owner.mail_patience.load_relaxed())) return;
-  mailbox_look(owner);
+  if (PA_UNLIKELY(mailbox_is_due(owner, mail_count))) mailbox_look(owner);
 }
 
 // How many blocks a batch collects. Fewer and longer messages cost less, so all that a small pool has;
@@ -104,9 +102,11 @@ unsigned remote_take(Heap& heap, Heap** owners) {
   unsigned count = 0;
   for (RemoteBatch& batch : heap.batches) {
     if (batch.pool == nullptr) continue;
-    owners[count] = batch.pool->owner;
-    mailbox_put(*owners[count++], batch.head, batch.last, batch.count);
+    Heap& owner = *batch.pool->owner;
+    mailbox_put(owner, batch.head, batch.last, batch.count);
     batch.pool = nullptr;
+    owner.mail_count.add_relaxed(1);
+    owners[count++] = &owner;
   }
   return count;
 }
@@ -240,6 +240,8 @@ void heap_reap(Heap& heap) {
 }
 
 void heap_drain_orphan(Heap& heap) {
+  // This thread is in a fork, from a signal handler; the code that it interrupted looks again, too.
+  if (heap.lock.holder.load_relaxed() == os_thread_id()) return;
   do {
     if (!lock_try_acquire(heap.lock)) return;  // whoever holds it looks again below
     bool without_thread = heap.state.load_relaxed() != HeapState::owned;

@@ -37,8 +37,12 @@ static_assert(kAddressBits <= 48, "an address and a count share a word");
 void remote_free(BlockPool* pool, Block* block);
 
 // Puts every batch of a heap into its owner's mailbox, for one who has seized them (evict.h). Fills `owners`, of
-// which there are kBatchCount at the most, and returns how many; mailbox_look must follow for each, without a lock.
+// which there are kBatchCount at the most, and returns how many; those that are due must be looked at, without a lock.
 unsigned remote_take(Heap& heap, Heap** owners);
+// Whether a mailbox with so many messages must be looked at by who has sent the last of them, after a fence.
+inline bool mailbox_is_due(const Heap& owner, uint32_t mail_count) {
+  return owner.state.load_relaxed() != HeapState::owned || mail_count >= owner.mail_patience.load_relaxed();
+}
 // Does what can be done with a mailbox without its owner.
 void mailbox_look(Heap& owner);
 // Sends every batch of the calling thread's heap (its owner, or its inheritor after a fork).

@@ -32,6 +32,7 @@ constinit Heap shared_heap{
     .filled = 0,
     .batches_busy = {0},
     .batches_seized = {0},
+    .seized_ms = 0,
     .untouched_change = 0,
     .has_evicted = false,
     .inherited = 0,

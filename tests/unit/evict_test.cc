@@ -10,6 +10,7 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <iterator>
 #include <thread>
 #include <vector>
 
@@ -137,6 +138,94 @@ TEST_F(Evict, BatchesOfASleepingThreadAreSent) {
   EXPECT_NE(thread_heap->mailbox.load_relaxed(), nullptr);
   api_malloc_trim(0);
   EXPECT_EQ(slices_in_use() - in_use_before, int64_t{sleeper.heap().chains[0].pool_count}) << "of the sleeper alone";
+}
+
+// How many blocks of a pool of this thread's heap are live or on their way.
+int64_t collected_count(const void* block) {
+  LockGuard guard(thread_heap->lock);
+  heap_collect(*thread_heap);
+  return pool_find(block)->list->count;
+}
+
+// Sweeps of all heaps, with as much time before each as lets it take what the last one has seized.
+void sweep(Heap& heap) {
+  {
+    LockGuard guard(heap.lock);
+    heap.seized_ms -= kSettled_ms;
+  }
+  // Where the last sweep has stopped is not known.
+  for (int i = 0; i < 2; i++) {
+    region_table.retention.window_start.add_relaxed(1);
+    heap_slow_path_end(0);
+  }
+}
+
+class Sweep : public test::HeapTest {};
+
+TEST_F(Sweep, WhatOneSweepSeizesALaterOneTakes) {
+  std::vector<void*> others, own;
+  for (int i = 0; i < 100; i++) others.push_back(api_malloc(48));
+  constexpr size_t kSizes[] = {16, 200, 5000, 40000};
+  auto fill_and_free = [&] {
+    for (int i = 0; i < 4; i++) {
+      own.clear();
+      for (size_t size : kSizes) own.push_back(api_malloc(size));
+      for (size_t k = 0; k < own.size(); k++) pattern_fill(own[k], kSizes[k], k);
+      for (void* p : own) api_free(p);
+    }
+    for (void* p : others) api_free(p);
+  };
+  Stepper sleeper({fill_and_free, [&] { own[0] = api_malloc(16), pattern_fill(own[0], 16, 1); },
+                   [&] { api_free(own[0]); }});
+  sleeper.step();
+  Heap& heap = sleeper.heap();
+  unsigned before = 0, after = 0;
+  for (const PoolChain& chain : heap.chains) before += chain.active != nullptr;
+  ASSERT_GE(before, std::size(kSizes));
+  sweep(heap);
+  for (const PoolChain& chain : heap.chains) after += chain.active != nullptr;
+  EXPECT_EQ(after, before) << "the owner has had no time to show what it is doing";
+  EXPECT_EQ(collected_count(others[0]), 100);
+  sweep(heap);
+  for (const PoolChain& chain : heap.chains) EXPECT_EQ(chain.active, nullptr);
+  for (size_t k = 0; k < own.size(); k++) EXPECT_FALSE(resident(static_cast<char*>(own[k]) + kSizes[k] - 1));
+  EXPECT_EQ(collected_count(others[0]), 0) << "the batches were not sent";
+  EXPECT_TRUE(heap_is_valid(heap));
+  sleeper.step();
+  EXPECT_TRUE(pattern_holds(own[0], 16, 1));
+  sleeper.step();
+  api_malloc_trim(0);
+}
+
+TEST_F(Sweep, WhatTheOwnerHasComeBackToIsNotTaken) {
+  void* first = nullptr;
+  void* again = nullptr;
+  std::vector<void*> others;
+  for (int i = 0; i < 8; i++) others.push_back(api_malloc(48));
+  Stepper sleeper({[&] {
+                     api_free(api_malloc(64));
+                     api_free(first = api_malloc(64));
+                     for (int i = 0; i < 4; i++) api_free(others[size_t(i)]);
+                   },
+                   [&] {
+                     again = api_malloc(64);
+                     for (size_t i = 4; i < 8; i++) api_free(others[i]);
+                   },
+                   [&] { api_free(again); }});
+  sleeper.step();
+  Heap& heap = sleeper.heap();
+  sweep(heap);
+  unsigned c = size_class_of(64);
+  EXPECT_EQ(heap.active[c].head, nullptr) << "the list was not seized";
+  EXPECT_EQ(heap.batches_seized.load_relaxed(), 1u);
+  sleeper.step();
+  EXPECT_EQ(again, first) << "the list is in force again";
+  EXPECT_EQ(heap.batches_seized.load_relaxed(), 0u);
+  sweep(heap);
+  EXPECT_EQ(heap.chains[c].active, pool_find(again));
+  EXPECT_EQ(collected_count(others[0]), 8);
+  EXPECT_TRUE(heap_is_valid(heap));
+  sleeper.step();
 }
 
 // The owner is between its last free and its look at the pool.

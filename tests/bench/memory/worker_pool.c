@@ -1,0 +1,45 @@
+/* Stands for thread pools: 300 threads that have worked off many requests each, while others still run, and sleep.
+ *
+ * Figures: MiB resident above the start, when all sleep, and after five seconds of a little work by the main thread.
+ */
+#include "probe.h"
+
+enum { kThreads = 300, kRequests = 60, kObjects = 400 };
+
+static pthread_barrier_t all_sleep;
+
+static void* work_and_sleep(void* argument) {
+  uint64_t random = 88172645463325252u + (uintptr_t)argument;
+  Slot* slots = calloc(kObjects, sizeof *slots);
+  for (int request = 0; request < kRequests; request++) {
+    long total = 0;
+    for (int i = 0; i < kObjects; i++) {
+      slot_renew(&slots[i], random_mixed_size(&random), (char)i);
+      total += (long)slots[i].size;
+    }
+    live_add(total);
+    for (int i = 0; i < kObjects; i++) slot_end(&slots[i], (char)i), slots[i] = (Slot){NULL, 0};
+    live_add(-total);
+  }
+  free(slots);
+  pthread_barrier_wait(&all_sleep);
+  for (;;) pause();
+  return NULL;
+}
+
+int main(int argc, char** argv) {
+  long threads = share(kThreads, argument(argc, argv, 1, 100));
+  probe_start();
+  pthread_barrier_init(&all_sleep, NULL, (unsigned)threads + 1);
+  double base = resident_mib();
+  for (long i = 0; i < threads; i++) {
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, work_and_sleep, (void*)(uintptr_t)i) != 0) fail("no thread");
+  }
+  pthread_barrier_wait(&all_sleep);
+  figure("asleep_mib", resident_mib() - base);
+  linger(5000);
+  figure("later_mib", resident_mib() - base);
+  fflush(stdout);
+  _exit(0);
+}
