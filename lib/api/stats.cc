@@ -48,9 +48,7 @@ poolalloc_stats stats_gather() {
   int64_t budget =
       retention_budget(region_table.retention, region_table.slices_in_use.load_relaxed(), retention_policy);
   stats.budget_bytes = budget < int64_t(SIZE_MAX >> kSliceShift) ? size_t(budget) * kSliceSize : SIZE_MAX;
-  stats.needed_again_bytes = (region_table.retention.needed_again.load_relaxed() +
-                              region_table.pool_retention.needed_again.load_relaxed()) *
-                             kSliceSize;
+  stats.needed_again_bytes = region_table.retention.needed_again.load_relaxed() * kSliceSize;
   return stats;
 }
 

@@ -55,13 +55,11 @@ struct RegionTable {
   Atomic<int64_t> slices_in_use;   // slices claimed, those of huge blocks included
   Atomic<int64_t> slices_cut;      // slices claimed by slices_acquire and slices_extend
   Atomic<int64_t> untouched;       // bytes in pools that were never handed out
-  Atomic<int64_t> pool_free;       // bytes free in partial pools, as last found (heap/holes.h)
-  Atomic<int64_t> pool_loose;      // of these, bytes that may be worth giving back
+  Atomic<int64_t> pool_loose;      // bytes free in partial pools that may be worth giving back (heap/holes.h)
   Atomic<int64_t> slices_peak;     // most there ever were, as seen by claimers
   Atomic<uint64_t> mapped_chunks;  // chunks in all regions
   Atomic<uint64_t> purged_bytes;   // given back to the kernel, in all
   Retention retention;
-  Retention pool_retention;  // its regret is for free memory inside pools
 };
 
 extern constinit RegionTable region_table;

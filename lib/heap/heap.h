@@ -70,7 +70,6 @@ struct alignas(kCacheLine) Heap {
   uint32_t paths_since_walk;         // slow paths. Synchronization: owner only
   uint32_t walk_patience;            // how many make a walk due. Synchronization: owner only
   int64_t loose;                     // this heap's part of region_table.pool_loose. Synchronization: lock
-  int64_t pool_free;                 // and of region_table.pool_free. Synchronization: lock
   uint32_t filled;                   // bytes of holes, not yet noted as needed again. Synchronization: lock
   Atomic<uint32_t> batches_busy;     // the owner is at its batches
   Atomic<uint32_t> batches_seized;   // or somebody else may be. Synchronization: written under lock

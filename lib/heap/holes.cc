@@ -17,12 +17,18 @@ constexpr int64_t kShedMost = int64_t{16} << 20;
 // Pools of a class in a row that had next to nothing to give: then the class is left alone for a window of time.
 constexpr uint8_t kBarrenMost = 4;
 
-struct PoolFree {
-  int64_t all;    // bytes that are not in live blocks
-  int64_t loose;  // of these, bytes that holes might be made of
+// What was loose all along for this long is: the length of a window of time.
+constexpr uint64_t kLasting_ms = 125;
+// The least that was loose, bytes, in a window and in the one before it. Synchronization: atomic, as in Retention.
+struct Lasting {
+  Atomic<uint64_t> window;  // its number
+  Atomic<int64_t> low;
+  Atomic<int64_t> previous_low;
 };
+constinit Lasting lasting{};
 
-PoolFree pool_free(const BlockPool& pool) {
+// Bytes of a pool that holes might be made of.
+int64_t pool_loose(const BlockPool& pool) {
   int64_t size = int64_t(class_size(pool.size_class));
   int64_t live = pool.parked_list.count;
   int64_t handed_out = int64_t(pool.size) - pool_first_index(pool);
@@ -35,35 +41,36 @@ PoolFree pool_free(const BlockPool& pool) {
     int64_t pinned = live * (size + int64_t(os_page_size()));
     is_candidate = pinned * 2 <= pool.slice_count * int64_t(kSliceSize);
   }
-  int64_t all = pool.capacity - int64_t(pool_first_index(pool)) - live;
-  return {all * size, is_candidate ? listed * size : 0};
+  return is_candidate ? listed * size : 0;
 }
 
-// What the heap has, in the accounts.
-void loose_report(Heap& heap, PoolFree now) {
-  region_table.pool_loose.add_relaxed(now.loose - heap.loose);
-  region_table.pool_free.add_relaxed(now.all - heap.pool_free);
-  heap.loose = now.loose;
-  heap.pool_free = now.all;
+// What the heap has, in the account of all.
+void loose_report(Heap& heap, int64_t loose) {
+  region_table.pool_loose.add_relaxed(loose - heap.loose);
+  heap.loose = loose;
 }
 
-// How many bytes of what is loose should go; 0 while there is no more than may be kept.
+// How many bytes of what is loose should go; 0 while there is no more than may be kept, or was lately.
 int64_t loose_excess() {
-  Retention& retention = region_table.pool_retention;
-  retention_note(retention, region_table.pool_free.load_relaxed() >> kSliceShift, os_clock_ms());
-  // All that is drawn is regretted: only a part of what could be given back is, so little would be needed again.
-  retention.regret.store_relaxed(retention.draw.load_relaxed());
-  int64_t budget = retention_budget(retention, region_table.slices_in_use.load_relaxed(), retention_policy);
   int64_t loose = region_table.pool_loose.load_relaxed();
-  if (loose >> kSliceShift <= budget) return 0;
-  return loose - (retention_target(budget) << kSliceShift);
+  uint64_t window = os_clock_ms() / kLasting_ms;
+  uint64_t last = lasting.window.load_relaxed();
+  if (window != last && lasting.window.cas_weak_relaxed(last, window)) {
+    lasting.previous_low.store_relaxed(lasting.low.load_relaxed());
+    lasting.low.store_relaxed(loose);
+  }
+  if (loose < lasting.low.load_relaxed()) lasting.low.store_relaxed(loose);
+  int64_t least = lower(lasting.low.load_relaxed(), lasting.previous_low.load_relaxed());
+  int64_t budget = retention_budget(Retention{}, region_table.slices_in_use.load_relaxed(), retention_policy);
+  if (least >> kSliceShift <= budget) return 0;
+  return least - (retention_target(budget) << kSliceShift);
 }
 
 // Makes holes in the pools behind the first of a chain, the last one first, until `excess` bytes less are loose.
 int64_t chain_shed(Heap& heap, PoolChain& chain, BlockPool* last, int64_t excess) {
   int64_t shed = 0;
   for (BlockPool* pool = last; pool != chain.first && shed < excess; pool = pool->prev) {
-    int64_t loose = pool_free(*pool).loose;
+    int64_t loose = pool_loose(*pool);
     if (loose == 0) continue;
     if (chain.barren >= kBarrenMost) return shed;
     uint64_t before = region_table.purged_bytes.load_relaxed();
@@ -82,8 +89,7 @@ bool pool_fill(Heap& heap, BlockPool* pool) {
   heap.filled += kHoleGrain;
   if (heap.filled < kSliceSize) return true;
   heap.filled = 0;
-  int64_t level = region_table.pool_free.load_relaxed() >> kSliceShift;
-  retention_note_claim(region_table.pool_retention, 0, 1, 0, level, os_clock_ms());
+  region_table.retention.needed_again.add_relaxed(1);
   return true;
 }
 
@@ -114,16 +120,14 @@ void heap_shed_excess(Heap& heap) {
   LockGuard guard(heap.lock);
   heap_collect(heap);
   BlockPool* last[kClassCount];
-  PoolFree found{};
+  int64_t found = 0;
   uint32_t pools = 0;
   for (unsigned c = 0; c < kClassCount; c++) {
     PoolChain& chain = heap.chains[c];
     if (is_new_window) chain.barren = 0;
     last[c] = chain.first;
     for (BlockPool* pool = chain.first; pool != nullptr; pool = pool->next) {
-      PoolFree free = pool_free(*pool);
-      found.all += free.all;
-      if (chain.barren < kBarrenMost) found.loose += free.loose;
+      if (chain.barren < kBarrenMost) found += pool_loose(*pool);
       last[c] = pool;
       pools++;
     }
@@ -137,11 +141,11 @@ void heap_shed_excess(Heap& heap) {
     if (last[c] != nullptr) shed += chain_shed(heap, heap.chains[c], last[c], excess - shed);
   }
   if (shed == 0) return;
-  loose_report(heap, PoolFree{found.all, found.loose - shed});
+  loose_report(heap, found - shed);
   heap_report_untouched(heap);
   PA_CHECK(heap_is_valid(heap));
 }
 
-void heap_loose_forget(Heap& heap) { loose_report(heap, PoolFree{}); }
+void heap_loose_forget(Heap& heap) { loose_report(heap, 0); }
 
 }  // namespace poolalloc

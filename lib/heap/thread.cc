@@ -28,7 +28,6 @@ constinit Heap shared_heap{
     .paths_since_walk = 0,
     .walk_patience = 0,
     .loose = 0,
-    .pool_free = 0,
     .filled = 0,
     .batches_busy = {0},
     .batches_seized = {0},

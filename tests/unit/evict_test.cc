@@ -175,8 +175,8 @@ TEST_F(Sweep, WhatOneSweepSeizesALaterOneTakes) {
     }
     for (void* p : others) api_free(p);
   };
-  Stepper sleeper({fill_and_free, [&] { own[0] = api_malloc(16), pattern_fill(own[0], 16, 1); },
-                   [&] { api_free(own[0]); }});
+  Stepper sleeper(
+      {fill_and_free, [&] { own[0] = api_malloc(16), pattern_fill(own[0], 16, 1); }, [&] { api_free(own[0]); }});
   sleeper.step();
   Heap& heap = sleeper.heap();
   unsigned before = 0, after = 0;
