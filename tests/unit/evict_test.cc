@@ -43,15 +43,16 @@ class Stepper {
   explicit Stepper(std::vector<std::function<void()>> steps)
       : thread_([this, steps] {
           for (size_t i = 0; i < steps.size(); i++) {
-            while (wanted_ <= i) std::this_thread::yield();
+            while (wanted_ <= i && !ends_) std::this_thread::yield();
+            if (ends_) return;
             steps[i]();
             heap_ = thread_heap;
             done_ = i + 1;
           }
-          while (wanted_ <= steps.size()) std::this_thread::yield();
+          while (!ends_) std::this_thread::yield();
         }) {}
   ~Stepper() {
-    wanted_++;
+    ends_ = true;
     thread_.join();
   }
   void step() {
@@ -62,6 +63,7 @@ class Stepper {
 
  private:
   std::atomic<size_t> wanted_{0}, done_{0};
+  std::atomic<bool> ends_{false};
   std::atomic<Heap*> heap_{nullptr};
   std::thread thread_;
 };
@@ -77,13 +79,12 @@ TEST_F(Evict, AnEmptyActivePoolGivesItsMemoryBackAndStartsAnew) {
     std::vector<void*> blocks;
     void* again = nullptr;
     auto fill_and_free = [&] {
-      // More than once, so that the heap has learned to keep the pool.
-      for (int i = 0; i < 4; i++) {
+      do {  // until the heap has learned to keep the pool
         blocks.clear();
         for (size_t bytes = 0; bytes < 20000; bytes += size) blocks.push_back(api_malloc(size));
         for (void* p : blocks) pattern_fill(p, size, size);
         for (void* p : blocks) api_free(p);
-      }
+      } while (thread_heap->chains[size_class_of(size)].active == nullptr);
     };
     Stepper sleeper({fill_and_free, [&] { again = api_malloc(size), pattern_fill(again, size, 1); },
                      [&] {
@@ -167,11 +168,14 @@ TEST_F(Sweep, WhatOneSweepSeizesALaterOneTakes) {
   for (int i = 0; i < 100; i++) others.push_back(api_malloc(48));
   constexpr size_t kSizes[] = {16, 200, 5000, 40000};
   auto fill_and_free = [&] {
-    for (int i = 0; i < 4; i++) {
-      own.clear();
-      for (size_t size : kSizes) own.push_back(api_malloc(size));
-      for (size_t k = 0; k < own.size(); k++) pattern_fill(own[k], kSizes[k], k);
-      for (void* p : own) api_free(p);
+    for (size_t size : kSizes) {
+      void* p;
+      do {  // until the heap has learned to keep the pool
+        p = api_malloc(size);
+        pattern_fill(p, size, 1);
+        api_free(p);
+      } while (thread_heap->chains[size_class_of(size)].active == nullptr);
+      own.push_back(p);
     }
     for (void* p : others) api_free(p);
   };
@@ -203,8 +207,9 @@ TEST_F(Sweep, WhatTheOwnerHasComeBackToIsNotTaken) {
   std::vector<void*> others;
   for (int i = 0; i < 8; i++) others.push_back(api_malloc(48));
   Stepper sleeper({[&] {
-                     api_free(api_malloc(64));
-                     api_free(first = api_malloc(64));
+                     do {
+                       api_free(first = api_malloc(64));
+                     } while (thread_heap->chains[size_class_of(64)].active == nullptr);
                      for (int i = 0; i < 4; i++) api_free(others[size_t(i)]);
                    },
                    [&] {
