@@ -13,12 +13,16 @@ namespace {
 
 // Heaps that one sweep looks at, and pools after which it stops, so that it takes a few milliseconds at most.
 constexpr unsigned kSweepMost = 256;
-constexpr unsigned kEvictMost = 512;
+constexpr unsigned kEvictMost = 1024;
 
 // Synchronization: atomic; who changes it does the sweep.
 constinit Atomic<uint64_t> swept_window{0};
 // Where the next sweep goes on; nullptr: at the first heap. Synchronization: only hints; a Heap is never freed.
 constinit Atomic<Heap*> sweep_next{nullptr};
+// Slices of empty pools in huge pages that sweeps have come by since the first heap. Synchronization: a hint.
+constinit Atomic<int64_t> huge_empty{0};
+// Whether those are more than may be kept, so that huge pages are torn for them. Synchronization: a hint.
+constinit Atomic<bool> may_tear{false};
 
 // Whether the list has no head and the pool no live block, at one instant.
 bool is_bare(FreeList& list) {
@@ -28,8 +32,10 @@ bool is_bare(FreeList& list) {
 
 static_assert(offsetof(Heap, active) == 0 && sizeof(FreeList) == 16, "each list is a pair of words");
 
-// The first step: says that the batches are seized, and takes the lists of empty active pools away. heap.lock held.
-void heap_seize(Heap& heap, bool may_tear) {
+// The first step: says that the batches are seized, and takes the lists of empty active pools away; `tears`: also
+// of those in huge pages, or else how many slices these have. heap.lock held.
+int64_t heap_seize(Heap& heap, bool tears) {
+  int64_t spared = 0;
   heap.batches_seized.store_relaxed(1);
   for (unsigned c = 0; c < kClassCount; c++) {
     FreeList& list = heap.active[c];
@@ -38,10 +44,15 @@ void heap_seize(Heap& heap, bool may_tear) {
     if (!is_empty || __atomic_load_n(&list.head, __ATOMIC_RELAXED) == nullptr) continue;
     PoolChain& chain = heap.chains[c];
     // The one that was seized before may still be in force, or not: for the owner to find out.
-    if (chain.seized != nullptr || (!may_tear && slice_is_huge(chain.active))) continue;
+    if (chain.seized != nullptr) continue;
+    if (!tears && slice_is_huge(chain.active)) {
+      spared += chain.active->slice_count;
+      continue;
+    }
     chain.seized = __atomic_exchange_n(&list.head, nullptr, __ATOMIC_RELAXED);
   }
   heap.seized_ms = os_clock_ms();
+  return spared;
 }
 
 // What was taken of a heap.
@@ -81,7 +92,7 @@ unsigned heap_look(Heap& heap) {
   if (may_purge && &heap != thread_heap && lock_try_acquire(heap.lock)) {
     if (heap.state.load_relaxed() == HeapState::owned) {
       if (os_clock_ms() - heap.seized_ms >= kSettled_ms) seized_take(heap, evicted);
-      heap_seize(heap, false);
+      huge_empty.add_relaxed(heap_seize(heap, may_tear.load_relaxed()));
     }
     lock_release(heap.lock);
   }
@@ -100,6 +111,10 @@ void heap_sweep() {
     pools += heap_look(*heap);
   }
   sweep_next.store_relaxed(heap);
+  if (heap != nullptr) return;
+  int64_t in_use = region_table.slices_in_use.load_relaxed();
+  may_tear.store_relaxed(huge_empty.load_relaxed() > retention_budget(Retention{}, in_use, retention_policy));
+  huge_empty.store_relaxed(0);
 }
 
 }  // namespace

@@ -27,8 +27,9 @@
 //             the lock, and takes them back. Who evicts says that they are seized, and afterwards, if they still
 //             are, reads whether the owner is there.
 //
-// Always holds: a heap whose lock is taken is left alone; sweeps seize nothing in huge pages, which they would
-// tear, and make no system call but for giving memory back and blocking signals, as threads do that start or end.
+// Always holds: a heap whose lock is taken is left alone; sweeps make no system call but for giving memory back and
+// blocking signals, as threads do that start or end; they tear huge pages only when more is in empty pools there
+// than may be kept.
 // Who may use it: heap, and api for trimming.
 #pragma once
 

@@ -15,7 +15,7 @@ from .results import Results
 
 # By probe: what to touch beforehand, MiB, and whether --quick has it.
 PROBES = {"peak": (1300, True), "saw_tooth": (1300, False), "idle_threads": (600, True),
-          "worker_pool": (700, False), "buffers": (700, True),
+          "worker_pool": (500, False), "buffers": (700, True),
           "short_threads": (100, False), "ring": (100, True), "hand_overs": (200, False), "forks": (800, False),
           "survivors": (600, True), "service": (300, True)}
 MORE_IS_BETTER = {"million_per_s"}

@@ -233,6 +233,29 @@ TEST_F(Sweep, WhatTheOwnerHasComeBackToIsNotTaken) {
   sleeper.step();
 }
 
+TEST_F(Sweep, EmptyPoolsInHugePagesAreTakenWhenTheyAreMoreThanMayBeKept) {
+  BlockPool* pool = nullptr;
+  Stepper sleeper({[&] {
+    void* p;
+    do {
+      p = api_malloc(5000);
+      pool = pool_find(p);
+      api_free(p);
+    } while (thread_heap->chains[size_class_of(5000)].active == nullptr);
+  }});
+  sleeper.step();
+  const ChunkInfo& info = chunk_of(pool)->info;
+  info.region->huge_chunks.or_relaxed(uint64_t{1} << info.index);
+  for (int i = 0; i < 4; i++) sweep(sleeper.heap());
+  EXPECT_EQ(pool->state, SliceState::active);
+  ASSERT_LT(region_table.slices_in_use.load_relaxed(), 16) << "a sixteenth of it may be kept";
+  retention_policy.floor.store_relaxed(0);
+  for (int i = 0; i < 4; i++) sweep(sleeper.heap());
+  retention_policy.floor.store_relaxed(kRetentionFloor);
+  EXPECT_EQ(pool->state, SliceState::partial);
+  EXPECT_FALSE(slice_is_huge(pool)) << "the kernel would make it huge again";
+}
+
 // The owner is between its last free and its look at the pool.
 TEST_F(Evict, APoolWhoseOwnerIsAboutToLookAtItStaysTheHeaps) {
   BlockPool* pool = nullptr;

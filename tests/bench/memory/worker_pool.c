@@ -1,10 +1,10 @@
-/* Stands for thread pools: 300 threads that have worked off many requests each, while others still run, and sleep.
+/* Stands for thread pools: 100 threads that have worked off many requests each, while others still run, and sleep.
  *
- * Figures: MiB resident above the start, when all sleep, and after five seconds of a little work by the main thread.
+ * Figures: MiB resident above the start, when all sleep, and after eight seconds of a little work by the main thread.
  */
 #include "probe.h"
 
-enum { kThreads = 300, kRequests = 60, kObjects = 400 };
+enum { kThreads = 100, kRequests = 60, kObjects = 400 };
 
 static pthread_barrier_t all_sleep;
 
@@ -38,7 +38,7 @@ int main(int argc, char** argv) {
   }
   pthread_barrier_wait(&all_sleep);
   figure("asleep_mib", resident_mib() - base);
-  linger(5000);
+  linger(8000);
   figure("later_mib", resident_mib() - base);
   fflush(stdout);
   _exit(0);
