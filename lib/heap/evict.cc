@@ -11,7 +11,7 @@
 namespace poolalloc {
 namespace {
 
-// Heaps that one sweep looks at, and pools after which it stops, so that it takes a few milliseconds at most.
+// Heaps that one sweep looks at, and pools after which it stops, so that it takes ten milliseconds at most.
 constexpr unsigned kSweepMost = 256;
 constexpr unsigned kEvictMost = 1024;
 
