@@ -45,8 +45,7 @@ poolalloc_stats stats_gather() {
   stats.thread_count = heap_thread_count();
   stats.thread_peak = heap_thread_peak();
   stats.foreign_frees = foreign_count();
-  int64_t budget =
-      retention_budget(region_table.retention, region_table.slices_in_use.load_relaxed(), retention_policy);
+  int64_t budget = budget_now(region_table.retention);
   stats.budget_bytes = budget < int64_t(SIZE_MAX >> kSliceShift) ? size_t(budget) * kSliceSize : SIZE_MAX;
   stats.needed_again_bytes = region_table.retention.needed_again.load_relaxed() * kSliceSize;
   return stats;

@@ -85,7 +85,8 @@ unsigned purge_small_pages(Region& region, unsigned chunk) {
 // A huge page as a whole: the chunk's second one, because the header keeps the first.
 unsigned purge_huge_page(Region& region, unsigned chunk) {
   constexpr unsigned kCount = kHugePageSize / kSliceSize;
-  return chunk_is_huge(region, chunk) ? purge_runs(region, chunk, run_mask(kSlicesPerChunk - kCount, kCount), kCount) : 0;
+  return chunk_is_huge(region, chunk) ? purge_runs(region, chunk, run_mask(kSlicesPerChunk - kCount, kCount), kCount)
+                                      : 0;
 }
 
 // Parts of huge pages: what is left is small pages, slow to take back and to fill again. The last resort.
@@ -128,8 +129,7 @@ bool limit_allows(int64_t count) {
 void purge_excess(int64_t released) {
   // So that what was kept for a program that has stopped taking memory is forgotten while it does little.
   retention_note(region_table.retention, region_table.used_free.load_relaxed(), os_clock_ms());
-  int64_t budget =
-      retention_budget(region_table.retention, region_table.slices_in_use.load_relaxed(), retention_policy);
+  int64_t budget = budget_now(region_table.retention);
   int64_t dirty = region_table.dirty_free.load_relaxed();
   int64_t futile = futile_below.load_relaxed();
   if (PA_UNLIKELY(futile > dirty + kFutileStep)) futile_below.store_relaxed(futile = dirty + kFutileStep);

@@ -67,6 +67,11 @@ extern constinit RetentionPolicy retention_policy;
 extern constinit Lock regions_lock;
 extern constinit Lock purge_lock;  // held by whoever purges
 
+// Free slices that may be kept, now, on account of what `r` has noted.
+inline int64_t budget_now(const Retention& r) {
+  return retention_budget(r, region_table.slices_in_use.load_relaxed(), retention_policy);
+}
+
 inline char* chunk_address(const Region& region, unsigned chunk) { return region.base + chunk * kChunkSize; }
 
 // Calls visit(region) for each region there ever was, in the order of their records, until it returns true; whether one

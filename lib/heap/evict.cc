@@ -112,8 +112,7 @@ void heap_sweep() {
   }
   sweep_next.store_relaxed(heap);
   if (heap != nullptr) return;
-  int64_t in_use = region_table.slices_in_use.load_relaxed();
-  may_tear.store_relaxed(huge_empty.load_relaxed() > retention_budget(Retention{}, in_use, retention_policy));
+  may_tear.store_relaxed(huge_empty.load_relaxed() > budget_now(Retention{}));
   huge_empty.store_relaxed(0);
 }
 

@@ -61,7 +61,7 @@ int64_t loose_excess() {
   }
   if (loose < lasting.low.load_relaxed()) lasting.low.store_relaxed(loose);
   int64_t least = lower(lasting.low.load_relaxed(), lasting.previous_low.load_relaxed());
-  int64_t budget = retention_budget(Retention{}, region_table.slices_in_use.load_relaxed(), retention_policy);
+  int64_t budget = budget_now(Retention{});
   if (least >> kSliceShift <= budget) return 0;
   return least - (retention_target(budget) << kSliceShift);
 }

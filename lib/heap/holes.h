@@ -1,8 +1,8 @@
 // Holes: free memory inside pools that are partly used, given back.
 //
-// A pool whose blocks were freed but for a few would keep all its memory until the last one goes. So when more has been
-// free inside pools for a while than a budget, those that have been on their chains for longest make holes of their
-// free pages. A hole is filled, one page at a time, when the pool is active again and its list is empty.
+// A pool whose blocks were freed but for a few would keep all its memory until the last one goes. So when more has
+// been free inside pools for a while than a budget, those that have been on their chains for longest make holes of
+// their free pages. A hole is filled, one page at a time, when the pool is active again and its list is empty.
 //
 // What is free in pools is found by walks over the chains of the calling thread's heap, now and then: after as many
 // slow paths as pay for one, and once in a window of time. The budget is a floor and a share of what is in use, as for

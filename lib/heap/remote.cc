@@ -39,9 +39,14 @@ void mailbox_put(Heap& owner, Block* head, Block* last, unsigned count) {
   } while (!owner.mailbox.cas_weak_release(below, last));
 }
 
-void mailbox_push(Heap& owner, Block* head, Block* last, unsigned count) {
+// The same for a message that is new; how many there are now.
+uint32_t mailbox_add(Heap& owner, Block* head, Block* last, unsigned count) {
   mailbox_put(owner, head, last, count);
-  uint32_t mail_count = owner.mail_count.add_relaxed(1) + 1;  // at once, while the line is here
+  return owner.mail_count.add_relaxed(1) + 1;  // at once, while the line is here
+}
+
+void mailbox_push(Heap& owner, Block* head, Block* last, unsigned count) {
+  uint32_t mail_count = mailbox_add(owner, head, last, count);
   // Paired with the fences in heap_drain_orphan and where a heap becomes an orphan: either this
   // thread sees that nobody will collect, or the last collector sees the message.
   fence_seq_cst();
@@ -103,9 +108,9 @@ unsigned remote_take(Heap& heap, Heap** owners) {
   for (RemoteBatch& batch : heap.batches) {
     if (batch.pool == nullptr) continue;
     Heap& owner = *batch.pool->owner;
-    mailbox_put(owner, batch.head, batch.last, batch.count);
     batch.pool = nullptr;
-    owner.mail_count.add_relaxed(1);
+    compiler_barrier();
+    mailbox_add(owner, batch.head, batch.last, batch.count);
     owners[count++] = &owner;
   }
   return count;

@@ -68,6 +68,14 @@ class Stepper {
   std::thread thread_;
 };
 
+// Uses a size again until the heap has learned to keep its pool when it runs empty.
+template <typename Use>
+void use_until_kept(size_t size, Use use) {
+  do {
+    use();
+  } while (thread_heap->chains[size_class_of(size)].active == nullptr);
+}
+
 size_t resident(const void* page) {
   unsigned char there = 0;
   return mincore(pointer_to<void>(round_down(address_of(page), os_page_size())), os_page_size(), &there) == 0 &&
@@ -79,12 +87,12 @@ TEST_F(Evict, AnEmptyActivePoolGivesItsMemoryBackAndStartsAnew) {
     std::vector<void*> blocks;
     void* again = nullptr;
     auto fill_and_free = [&] {
-      do {  // until the heap has learned to keep the pool
+      use_until_kept(size, [&] {
         blocks.clear();
         for (size_t bytes = 0; bytes < 20000; bytes += size) blocks.push_back(api_malloc(size));
         for (void* p : blocks) pattern_fill(p, size, size);
         for (void* p : blocks) api_free(p);
-      } while (thread_heap->chains[size_class_of(size)].active == nullptr);
+      });
     };
     Stepper sleeper({fill_and_free, [&] { again = api_malloc(size), pattern_fill(again, size, 1); },
                      [&] {
@@ -170,11 +178,11 @@ TEST_F(Sweep, WhatOneSweepSeizesALaterOneTakes) {
   auto fill_and_free = [&] {
     for (size_t size : kSizes) {
       void* p;
-      do {  // until the heap has learned to keep the pool
+      use_until_kept(size, [&] {
         p = api_malloc(size);
         pattern_fill(p, size, 1);
         api_free(p);
-      } while (thread_heap->chains[size_class_of(size)].active == nullptr);
+      });
       own.push_back(p);
     }
     for (void* p : others) api_free(p);
@@ -207,9 +215,7 @@ TEST_F(Sweep, WhatTheOwnerHasComeBackToIsNotTaken) {
   std::vector<void*> others;
   for (int i = 0; i < 8; i++) others.push_back(api_malloc(48));
   Stepper sleeper({[&] {
-                     do {
-                       api_free(first = api_malloc(64));
-                     } while (thread_heap->chains[size_class_of(64)].active == nullptr);
+                     use_until_kept(64, [&] { api_free(first = api_malloc(64)); });
                      for (int i = 0; i < 4; i++) api_free(others[size_t(i)]);
                    },
                    [&] {
@@ -236,12 +242,11 @@ TEST_F(Sweep, WhatTheOwnerHasComeBackToIsNotTaken) {
 TEST_F(Sweep, EmptyPoolsInHugePagesAreTakenWhenTheyAreMoreThanMayBeKept) {
   BlockPool* pool = nullptr;
   Stepper sleeper({[&] {
-    void* p;
-    do {
-      p = api_malloc(5000);
+    use_until_kept(5000, [&] {
+      void* p = api_malloc(5000);
       pool = pool_find(p);
       api_free(p);
-    } while (thread_heap->chains[size_class_of(5000)].active == nullptr);
+    });
   }});
   sleeper.step();
   const ChunkInfo& info = chunk_of(pool)->info;

@@ -7,8 +7,6 @@
 enum { kThreads = 300, kMost = 4000 };
 static const long kBytes = 1363149;
 
-static pthread_barrier_t all_sleep;
-
 static void* use_and_sleep(void* argument) {
   uint64_t random = 88172645463325252u + (uintptr_t)argument;
   Slot* slots = calloc(kMost, sizeof *slots);
@@ -21,21 +19,14 @@ static void* use_and_sleep(void* argument) {
   for (long i = 0; i < count; i++) slot_end(&slots[i], (char)i);
   free(slots);
   live_add(-total);
-  pthread_barrier_wait(&all_sleep);
-  for (;;) pause();
-  return NULL;
+  return sleep_for_ever();
 }
 
 int main(int argc, char** argv) {
   long threads = share(kThreads, argument(argc, argv, 1, 100));
   probe_start();
-  pthread_barrier_init(&all_sleep, NULL, (unsigned)threads + 1);
   double base = resident_mib();
-  for (long i = 0; i < threads; i++) {
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, use_and_sleep, (void*)(uintptr_t)i) != 0) fail("no thread");
-  }
-  pthread_barrier_wait(&all_sleep);
+  start_sleepers(threads, use_and_sleep);
   sleep_ms(1000);
   figure("asleep_mib", resident_mib() - base);
   malloc_trim(0);

@@ -92,6 +92,25 @@ static inline void linger(long ms) {
   }
 }
 
+static pthread_barrier_t probe_all_sleep;
+
+/* The end of a thread that start_sleepers has started. */
+static inline void* sleep_for_ever(void) {
+  pthread_barrier_wait(&probe_all_sleep);
+  for (;;) pause();
+  return NULL;
+}
+
+/* Starts threads, numbered from 0 in their argument, and returns when all are at sleep_for_ever. */
+static inline void start_sleepers(long threads, void* (*work)(void*)) {
+  pthread_barrier_init(&probe_all_sleep, NULL, (unsigned)threads + 1);
+  for (long i = 0; i < threads; i++) {
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, work, (void*)(uintptr_t)i) != 0) fail("no thread");
+  }
+  pthread_barrier_wait(&probe_all_sleep);
+}
+
 /* 16 bytes to 8 KiB, small ones more often. */
 static inline size_t random_mixed_size(uint64_t* random) {
   uint64_t bits = random_next(random);

@@ -6,8 +6,6 @@
 
 enum { kThreads = 100, kRequests = 60, kObjects = 400 };
 
-static pthread_barrier_t all_sleep;
-
 static void* work_and_sleep(void* argument) {
   uint64_t random = 88172645463325252u + (uintptr_t)argument;
   Slot* slots = calloc(kObjects, sizeof *slots);
@@ -22,21 +20,14 @@ static void* work_and_sleep(void* argument) {
     live_add(-total);
   }
   free(slots);
-  pthread_barrier_wait(&all_sleep);
-  for (;;) pause();
-  return NULL;
+  return sleep_for_ever();
 }
 
 int main(int argc, char** argv) {
   long threads = share(kThreads, argument(argc, argv, 1, 100));
   probe_start();
-  pthread_barrier_init(&all_sleep, NULL, (unsigned)threads + 1);
   double base = resident_mib();
-  for (long i = 0; i < threads; i++) {
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, work_and_sleep, (void*)(uintptr_t)i) != 0) fail("no thread");
-  }
-  pthread_barrier_wait(&all_sleep);
+  start_sleepers(threads, work_and_sleep);
   figure("asleep_mib", resident_mib() - base);
   linger(8000);
   figure("later_mib", resident_mib() - base);
