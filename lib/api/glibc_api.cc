@@ -26,7 +26,8 @@ int api_malloc_trim(size_t) {
   heap_evict_others();
   for (Heap* each = heap_list(); each != nullptr; each = each->next) {
     if (each->mailbox.load_relaxed() != nullptr) mailbox_look(*each);
-    LockGuard guard(each->lock);
+    if (each->state.load_relaxed() == HeapState::lost) continue;
+    SharedLockGuard guard(each->lock);
     if (each->state.load_relaxed() != HeapState::owned) heap_trim(*each);
   }
   purge_all();

@@ -102,7 +102,7 @@ Region* claim_closed_chunks(unsigned count, unsigned* first) {
 Region* claim_or_map_chunks(unsigned count, unsigned* first) {
   Region* region = claim_closed_chunks(count, first);
   for (bool made_room = false; region == nullptr; region = claim_closed_chunks(count, first)) {
-    LockGuard guard(regions_lock);
+    SharedLockGuard guard(regions_lock);
     // Another thread may have added a region while this one waited for the lock.
     region = claim_closed_chunks(count, first);
     if (region != nullptr) return region;
@@ -215,7 +215,7 @@ void* mapping_acquire(size_t size, size_t alignment) {
   void* mapping = os_map(size, alignment);
   if (mapping != nullptr) return mapping;
   {
-    LockGuard guard(regions_lock);
+    SharedLockGuard guard(regions_lock);
     if (!regions_release_free()) return nullptr;
   }
   return os_map(size, alignment);

@@ -10,7 +10,7 @@
 
 namespace poolalloc {
 
-constinit Lock purge_lock{{0}, LockRank::purge, {0}};
+constinit Lock purge_lock{{0}, LockRank::purge};
 
 namespace {
 
@@ -120,7 +120,7 @@ bool limit_allows(int64_t count) {
   if (room < 0) return false;
   // What is claimed may be dirty already, or clean.
   if (region_table.dirty_free.load_relaxed() > room) {
-    LockGuard guard(purge_lock);
+    SharedLockGuard guard(purge_lock);
     purge_down_to(room, INT64_MAX);
   }
   return true;
@@ -134,6 +134,7 @@ void purge_excess(int64_t released) {
   int64_t futile = futile_below.load_relaxed();
   if (PA_UNLIKELY(futile > dirty + kFutileStep)) futile_below.store_relaxed(futile = dirty + kFutileStep);
   if (PA_LIKELY(dirty <= budget) || dirty <= futile) return;
+  SignalsBlocked blocked;
   if (!lock_try_acquire(purge_lock)) return;  // somebody is at it
   refused.store_relaxed(false);
   purge_down_to(retention_target(budget), kPurgeMost + 2 * released);
@@ -152,7 +153,7 @@ void pages_purge(char* start, size_t size) {
 }
 
 size_t purge_all() {
-  LockGuard guard(purge_lock);
+  SharedLockGuard guard(purge_lock);
   return size_t(purge_down_to(0, INT64_MAX)) * kSliceSize;
 }
 

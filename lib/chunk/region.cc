@@ -16,7 +16,7 @@ constinit ChunkBitmap owned_chunks{};
 constinit ChunkBitmap aligned_blocks{};
 constinit RegionTable region_table{};
 constinit RetentionPolicy retention_policy = kDefaultPolicy;
-constinit Lock regions_lock{{0}, LockRank::regions, {0}};
+constinit Lock regions_lock{{0}, LockRank::regions};
 constinit Atomic<HugePages> huge_pages{HugePages::adaptive};
 
 namespace {

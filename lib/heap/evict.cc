@@ -120,7 +120,7 @@ void heap_sweep() {
 
 PA_COLD void batches_take_back(Heap& heap) {
   // A signal handler has interrupted the owner while it held the lock: nobody else is at them.
-  if (heap.lock.holder.load_relaxed() == os_thread_id()) return heap.batches_seized.store_relaxed(0);
+  if (lock_is_mine(heap.lock)) return heap.batches_seized.store_relaxed(0);
   LockGuard guard(heap.lock);
   heap.batches_seized.store_relaxed(0);
 }

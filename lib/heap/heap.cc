@@ -323,7 +323,7 @@ void heap_trim(Heap& heap) {
 static PA_COLD void* shared_alloc(unsigned size_class) {
   void* block = nullptr;
   {
-    LockGuard guard(shared_heap.lock);
+    SharedLockGuard guard(shared_heap.lock);
     FreeList& list = shared_heap.active[size_class];
     if (list.head != nullptr || heap_refill(shared_heap, size_class)) block = list_pop(list);
   }

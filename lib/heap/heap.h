@@ -49,6 +49,7 @@ enum class HeapState : uint32_t {
   owned,   // a thread uses it
   orphan,  // its thread has ended; waits to be adopted
   shared,  // serves the threads that may not have one of their own any more
+  lost,    // to this process, which was forked while the heap was being changed; locked for ever
 };
 
 // By (size + 15) / 16: where in a Heap the list that serves the size stands, bytes. A heap has its own

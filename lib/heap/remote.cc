@@ -224,6 +224,7 @@ Block* reap_some(Heap& heap, Block* message, uint32_t* kept) {
 }  // namespace
 
 void heap_reap(Heap& heap) {
+  SignalsBlocked blocked;
   if (!lock_try_acquire(heap.lock)) return;  // by the owner, or by one who is at it
   // Acquire: as in heap_collect.
   Block* message = heap.mailbox.exchange_acquire(nullptr);
@@ -245,8 +246,7 @@ void heap_reap(Heap& heap) {
 }
 
 void heap_drain_orphan(Heap& heap) {
-  // This thread is in a fork, from a signal handler; the code that it interrupted looks again, too.
-  if (heap.lock.holder.load_relaxed() == os_thread_id()) return;
+  SignalsBlocked blocked;
   do {
     if (!lock_try_acquire(heap.lock)) return;  // whoever holds it looks again below
     bool without_thread = heap.state.load_relaxed() != HeapState::owned;

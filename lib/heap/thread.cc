@@ -38,14 +38,14 @@ constinit Heap shared_heap{
     .mailbox = {nullptr},
     .mail_count = {0},
     .mail_patience = {kMailPatience},
-    .lock = {{0}, LockRank::heap, {0}},
+    .lock = {{0}, LockRank::heap},
     .state = {HeapState::shared},
     .next = nullptr,
     .next_orphan = nullptr,
 };
 
 constinit HeapRegistry registry{
-    .lock = {{0}, LockRank::heaps, {0}},
+    .lock = {{0}, LockRank::heaps},
     .all = {&shared_heap},
     .orphans = nullptr,
     .memory = {nullptr, kOsSourceCapacity, 0, nullptr, nullptr},
@@ -67,7 +67,7 @@ struct EarlyHeap {
 constinit EarlyHeap early{nullptr, 0, false};
 
 void orphan_push(Heap* heap) {
-  LockGuard guard(registry.lock);
+  SharedLockGuard guard(registry.lock);
   heap->next_orphan = registry.orphans;
   registry.orphans = heap;
   registry.owned.store_relaxed(registry.owned.load_relaxed() - 1);
@@ -78,7 +78,7 @@ void heap_detach(Heap* heap) {
   remote_flush(*heap);
   thread_heap = &heap_ended;
   {
-    LockGuard guard(heap->lock);
+    SharedLockGuard guard(heap->lock);
     heap_collect(*heap);
     heap_retire(*heap);
     PA_CHECK(heap_is_valid(*heap));
@@ -126,7 +126,7 @@ Heap* heap_attach() {
   Heap* heap;
   bool has_key;
   {
-    LockGuard guard(registry.lock);
+    SharedLockGuard guard(registry.lock);
     if (!registry.key_created) registry.key_created = pthread_key_create(&registry.key, thread_ends) == 0;
     has_key = registry.key_created;
     heap = heap_take();
@@ -137,7 +137,7 @@ Heap* heap_attach() {
   }
   {
     // Whoever drains it as an orphan has it locked; from here on it is this thread's.
-    LockGuard guard(heap->lock);
+    SharedLockGuard guard(heap->lock);
     heap->state.store_relaxed(HeapState::owned);
   }
   thread_heap = heap;

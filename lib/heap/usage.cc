@@ -88,7 +88,7 @@ void add(Usage& usage, const Usage& more) {
 
 Usage usage_gather() {
   Usage usage{large_mapped_bytes(), large_mapped_count(), 0};
-  LockGuard guard(regions_lock);
+  SharedLockGuard guard(regions_lock);
   for (const Heap* heap = heap_list(); heap != nullptr; heap = heap->next) add_active_pools(usage, *heap);
   open_chunks_each([&](Chunk* chunk) {
     Usage found = usage_of_chunk(chunk);

@@ -29,7 +29,7 @@ void lock_check_order(LockRank rank, bool acquire) {
 }
 
 void lock_acquire_slow(Lock& lock) {
-  if (lock.holder.load_relaxed() == os_thread_id()) {
+  if (lock_is_mine(lock)) {
     // Only a signal handler can get here: it interrupted this thread while it held the lock.
     Message message;
     message.text("malloc or free called from a signal handler that interrupted malloc; this cannot work").send();
@@ -39,13 +39,20 @@ void lock_acquire_slow(Lock& lock) {
     spin_pause();
     if (lock_try_acquire(lock)) return;
   }
-  // Acquire as in lock_try_acquire. The word stays 2 for this holder: a needless wake-up at its
-  // release is cheaper than a lost one.
-  while (lock.word.exchange_acquire(2) != 0) os_wait(lock.word, 2);
-  lock.holder.store_relaxed(os_thread_id());
+  // Acquire as in lock_try_acquire. This holder counts as contended: a needless wake-up at its release is cheaper
+  // than a lost one.
+  while (!lock.word.cas_acquire(0, os_thread_id() | kLockContended)) lock_wait(lock, 0);
   if (kCheckLevel > 0) lock_check_order(lock.rank, true);
 }
 
-void lock_release_slow(Lock& lock) { os_wake_one(lock.word); }
+void lock_wait(Lock& lock, unsigned at_most_ms) {
+  uintptr_t word = lock.word.load_relaxed();
+  do {
+    if (word == 0) return;
+  } while ((word & kLockContended) == 0 && !lock.word.cas_weak_relaxed(word, word | kLockContended));
+  os_wait(&lock.word, uint32_t(word | kLockContended), at_most_ms);
+}
+
+void lock_release_slow(Lock& lock) { os_wake_one(&lock.word); }
 
 }  // namespace poolalloc

@@ -1,9 +1,10 @@
 // A lock for slow paths: one word, sleeps in the kernel when it must, survives fork.
 //
 // Always holds:
-//   word == 0 free, 1 held, 2 held and somebody may sleep
-//   holder == the holding thread's identity while held (read only to recognise oneself)
+//   word == 0 free, else the holding thread's identity, and flags; so that a signal handler knows at every
+//   instruction what the code that it interrupted holds
 //   a thread holds locks in the order of LockRank only (checked with -Dchecks)
+//   a lock other than that of the thread's own heap is held with signals blocked (SharedLockGuard)
 //   the thread that forks holds every lock from the prepare handler to the parent and child
 //   handlers; meanwhile acquire and release by that thread do nothing, so that other libraries'
 //   fork handlers may allocate
@@ -20,10 +21,16 @@ namespace poolalloc {
 enum class LockRank : uint8_t { heaps, heap, regions, purge };
 
 struct Lock {
-  Atomic<uint32_t> word;     // Synchronization: atomic
-  LockRank rank;             // constant
-  Atomic<uintptr_t> holder;  // Synchronization: written by the holder
+  Atomic<uintptr_t> word;  // Synchronization: atomic
+  LockRank rank;           // constant
 };
+
+// Flags in the word; what identifies threads are addresses of aligned objects.
+inline constexpr uintptr_t kLockContended = 1;  // somebody may sleep
+inline constexpr uintptr_t kLockForking = 2;    // a signal handler has interrupted the holder, and waits to fork
+inline constexpr uintptr_t kLockFlags = kLockContended | kLockForking;
+// Holder of what a fork has taken, so that it is told from what the interrupted code holds.
+inline constexpr uintptr_t kLockFork = 4;
 
 // The thread that is inside fork(), or 0. Synchronization: written while that thread holds all locks.
 extern constinit Atomic<uintptr_t> forking_thread;
@@ -39,11 +46,14 @@ inline bool lock_held_by_fork() {
   return PA_UNLIKELY(forking != 0) && forking == os_thread_id();
 }
 
+// Who holds a lock: a thread, kLockFork, or 0.
+inline uintptr_t lock_holder(const Lock& lock) { return lock.word.load_relaxed() & ~kLockFlags; }
+inline bool lock_is_mine(const Lock& lock) { return lock_holder(lock) == os_thread_id(); }
+
 // Acquire: what the last holder wrote before its release is visible from here.
 inline bool lock_try_acquire(Lock& lock) {
   if (lock_held_by_fork()) return true;
-  if (lock.word.load_relaxed() != 0 || !lock.word.cas_acquire(0, 1)) return false;
-  lock.holder.store_relaxed(os_thread_id());
+  if (lock.word.load_relaxed() != 0 || !lock.word.cas_acquire(0, os_thread_id())) return false;
   if (kCheckLevel > 0) lock_check_order(lock.rank, true);
   return true;
 }
@@ -56,9 +66,12 @@ inline void lock_acquire(Lock& lock) {
 inline void lock_release(Lock& lock) {
   if (lock_held_by_fork()) return;
   if (kCheckLevel > 0) lock_check_order(lock.rank, false);
-  lock.holder.store_relaxed(0);
-  if (PA_UNLIKELY(lock.word.exchange_release(0) == 2)) lock_release_slow(lock);
+  if (PA_UNLIKELY((lock.word.exchange_release(0) & kLockContended) != 0)) lock_release_slow(lock);
 }
+
+// A step of waiting: says that somebody may sleep, and sleeps until the lock may be free, or for some milliseconds
+// (0: no limit).
+void lock_wait(Lock& lock, unsigned at_most_ms);
 
 class LockGuard {
  public:
@@ -69,6 +82,16 @@ class LockGuard {
 
  private:
   Lock& lock_;
+};
+
+// For the locks that are not the thread's own heap's.
+class SharedLockGuard {
+ public:
+  explicit SharedLockGuard(Lock& lock) : guard_(lock) {}
+
+ private:
+  SignalsBlocked blocked_;
+  LockGuard guard_;
 };
 
 }  // namespace poolalloc

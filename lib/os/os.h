@@ -59,9 +59,10 @@ size_t os_peak_resident();
 // done so when they were taken off their processor. False when the kernel cannot: nothing was done.
 bool os_barrier_others();
 
-// Sleeps while `word` holds `value`; may wake without reason. Wakes one sleeper.
-void os_wait(Atomic<uint32_t>& word, uint32_t value);
-void os_wake_one(Atomic<uint32_t>& word);
+// Sleeps while the four bytes at `word` hold `value`, for so many milliseconds at most (0: no limit); may wake without
+// reason. Wakes one sleeper.
+void os_wait(const void* word, uint32_t value, unsigned at_most_ms);
+void os_wake_one(const void* word);
 
 // Remembers whether stderr was open when the program started: later, its number may belong to a
 // file of the program's own, and nothing is written then.

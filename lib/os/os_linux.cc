@@ -140,13 +140,15 @@ bool os_barrier_others() {
   return barrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) && barrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
 }
 
-void os_wait(Atomic<uint32_t>& word, uint32_t value) {
-  long result = system_call(SYS_futex, as_long(&word.value), FUTEX_WAIT_PRIVATE, long(value), 0);
+void os_wait(const void* word, uint32_t value, unsigned at_most_ms) {
+  timespec most{at_most_ms / 1000, at_most_ms % 1000 * 1'000'000};
+  long limit = at_most_ms == 0 ? 0 : as_long(&most);
+  long result = system_call(SYS_futex, as_long(word), FUTEX_WAIT_PRIVATE, long(value), limit);
   // Under a filter that refuses futex the caller spins; let others run meanwhile.
   if (failed(result)) system_call(SYS_sched_yield);
 }
 
-void os_wake_one(Atomic<uint32_t>& word) { system_call(SYS_futex, as_long(&word.value), FUTEX_WAKE_PRIVATE, 1); }
+void os_wake_one(const void* word) { system_call(SYS_futex, as_long(word), FUTEX_WAKE_PRIVATE, 1); }
 
 void os_note_stderr() { stderr_is_ours.store_relaxed(!failed(system_call(SYS_fcntl, STDERR_FILENO, F_GETFD))); }
 

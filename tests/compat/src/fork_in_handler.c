@@ -1,19 +1,29 @@
-/* fork_in_handler <forks> <threads>: a timer's signal handler forks while the program is inside malloc or free.
- * Always: fork comes back; the child only leaves by _exit, and the parent's heap is whole. */
+/* fork_in_handler <forks> <threads> <one|all>: a signal handler forks while the program is inside malloc or free; in
+ * the main thread, or in all threads, several at a time.
+ * Always: fork comes back; a child either leaves by _exit at once, or goes on where it was interrupted, its heap whole;
+ * so is the parent's. */
 #include "check.h"
 #include <signal.h>
-#include <sys/time.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <sys/wait.h>
 
-static volatile int forked, ending;
+static atomic_int forked, ending;
 static int wanted;
+static bool interrupts_all, is_child;
 
 static void handler(int signal) {
   (void)signal;
   int saved = errno;
-  if (forked < wanted) {
+  int number = forked;
+  if (number < wanted && !is_child) {
     pid_t child = fork();
-    if (child == 0) _exit(0);
+    if (child == 0 && number % 4 != 0) _exit(0);
+    if (child == 0) {
+      alarm(20);
+      is_child = true;
+      ending = 1;
+    }
     int status = -1;
     if (child > 0) LAW(waitpid(child, &status, 0) == child && status == 0, "a child ended with %#x", status);
     forked++;
@@ -21,10 +31,14 @@ static void handler(int signal) {
   errno = saved;
 }
 
-static void *body(void *argument) {
+static void block_signals(void) {
   sigset_t all;
   sigfillset(&all);
-  if (argument) pthread_sigmask(SIG_BLOCK, &all, NULL);
+  pthread_sigmask(SIG_BLOCK, &all, NULL);
+}
+
+static void *body(void *argument) {
+  if (argument && !interrupts_all) block_signals();
   uint64_t state = (uintptr_t)argument + 5;
   void *kept[64] = {0};
   while (!ending && forked < wanted) {
@@ -33,21 +47,42 @@ static void *body(void *argument) {
     *slot = malloc(random_size(&state, 2 * MIB));
   }
   for (int i = 0; i < 64; i++) free(kept[i]);
+  if (is_child) {
+    exercise_heap();
+    malloc_trim(0);
+    _exit(0);
+  }
+  return NULL;
+}
+
+static pthread_t thread[16];
+static int threads;
+
+/* The threads are interrupted together, so that their forks meet. */
+static void *interrupt(void *argument) {
+  pthread_t main_thread = *(pthread_t *)argument;
+  block_signals();
+  while (!ending && forked < wanted) {
+    for (int i = 0; interrupts_all && i < threads; i++) pthread_kill(thread[i], SIGUSR1);
+    pthread_kill(main_thread, SIGUSR1);
+    usleep(1000);
+  }
   return NULL;
 }
 
 int main(int argc, char **argv) {
-  LAW(argc == 3, "usage");
+  LAW(argc == 4, "usage");
   wanted = atoi(argv[1]);
-  int threads = atoi(argv[2]);
-  pthread_t thread[16];
-  for (long i = 0; i < threads; i++) start_thread(&thread[i], body, (void *)(i + 1));
+  threads = atoi(argv[2]);
+  interrupts_all = strcmp(argv[3], "all") == 0;
   struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
-  sigaction(SIGALRM, &action, NULL);
-  struct itimerval every = {{0, 1000}, {0, 1000}};
-  setitimer(ITIMER_REAL, &every, NULL);
+  sigaction(SIGUSR1, &action, NULL);
+  for (long i = 0; i < threads; i++) start_thread(&thread[i], body, (void *)(i + 1));
+  pthread_t main_thread = pthread_self(), interrupter;
+  start_thread(&interrupter, interrupt, &main_thread);
   body(NULL);
   ending = 1;
+  pthread_join(interrupter, NULL);
   for (int i = 0; i < threads; i++) pthread_join(thread[i], NULL);
   exercise_heap();
   return 0;
