@@ -1,11 +1,11 @@
 // What fork() needs of the heaps.
 //
 // Always holds: the forking thread holds every lock from prepare on, in their order, so that no other thread is
-// inside a slow path and every chain is at rest. But for the heaps of threads that a signal handler interrupted in a
-// slow path in order to fork: of the forking thread itself, which goes on afterwards on either side, and of others that
-// wait for their turn, which cannot go on before; these the child never touches again, they are lost to it.
-// The only lock that a signal handler can find held by its thread is its heap's (lock.h), so whoever has the other
-// locks never waits for one who waits to fork. Other threads go on with their fast paths: what the
+// inside a slow path and every chain is at rest. But for a heap, its own or an orphan, that a thread was at when a
+// signal handler interrupted it in order to fork: the forking thread itself goes on with it afterwards, on either side;
+// another one cannot go on before its own turn, and the child never touches its heap again, it is lost.
+// Signal handlers find no other lock held by their thread (lock.h), so whoever has those never waits for one who waits
+// to fork. Other threads go on with their fast paths: what the
 // child sees of each of their heaps is a prefix of that thread's writes, and between any two writes of
 // a fast path the lists are whole, and a pool's live count at most one too high for each such thread
 // (fast.h, remote.cc). So
@@ -55,14 +55,18 @@ void orphan_all_others() {
   unsigned gone = 0;
   registry.orphans = nullptr;
   for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) {
+    bool is_others = !is_fork_locked(heap->lock) && !lock_is_mine(heap->lock);
+    // Who holds the lock of this thread's heap was about to see that it is no orphan any more (drain in remote.cc).
+    if (heap == thread_heap && is_others) heap->lock.word.store_relaxed(0);
     if (heap == thread_heap || heap == &shared_heap) continue;
     gone++;
-    if (!is_fork_locked(heap->lock)) {
+    if (is_fork_locked(heap->lock)) {
+      heap_collect(*heap);
+      heap_retire(*heap);
+    } else if (is_others) {
       heap->state.store_relaxed(HeapState::lost);
       continue;
     }
-    heap_collect(*heap);
-    heap_retire(*heap);
     heap->state.store_relaxed(HeapState::orphan);
     heap->batches_busy.store_relaxed(0);
     heap->next_orphan = registry.orphans;
@@ -104,7 +108,10 @@ void heap_fork_prepare() {
   // A signal handler that forks finds either no lock held by this thread for a fork, or all of them.
   SignalsBlocked blocked;
   // What its interrupted code holds this fork passes over, and others do while this thread waits for its turn.
-  Lock* interrupted = heap_is_usable(thread_heap) && lock_is_mine(thread_heap->lock) ? &thread_heap->lock : nullptr;
+  Lock* interrupted = nullptr;
+  for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) {
+    if (lock_is_mine(heap->lock)) interrupted = &heap->lock;
+  }
   // Release: of what the interrupted code wrote, to those.
   if (interrupted != nullptr) interrupted->word.or_release(kLockForking);
   fork_lock(registry.lock);

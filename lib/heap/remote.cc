@@ -245,8 +245,7 @@ void heap_reap(Heap& heap) {
   if (PA_UNLIKELY(heap.state.load_relaxed() != HeapState::owned)) heap_drain_orphan(heap);
 }
 
-void heap_drain_orphan(Heap& heap) {
-  SignalsBlocked blocked;
+static void drain(Heap& heap) {
   do {
     if (!lock_try_acquire(heap.lock)) return;  // whoever holds it looks again below
     bool without_thread = heap.state.load_relaxed() != HeapState::owned;
@@ -257,6 +256,12 @@ void heap_drain_orphan(Heap& heap) {
     // pushed before, so one of the two sees the other.
     fence_seq_cst();
   } while (heap.mailbox.load_relaxed() != nullptr);
+}
+
+void heap_drain_orphan(Heap& heap) {
+  if (PA_LIKELY(&heap != &shared_heap)) return drain(heap);
+  SignalsBlocked blocked;
+  drain(heap);
 }
 
 }  // namespace poolalloc

@@ -67,7 +67,7 @@ struct EarlyHeap {
 constinit EarlyHeap early{nullptr, 0, false};
 
 void orphan_push(Heap* heap) {
-  SharedLockGuard guard(registry.lock);
+  LockGuard guard(registry.lock);
   heap->next_orphan = registry.orphans;
   registry.orphans = heap;
   registry.owned.store_relaxed(registry.owned.load_relaxed() - 1);
@@ -76,9 +76,11 @@ void orphan_push(Heap* heap) {
 // Lets go of the calling thread's heap. From here on its own frees are remote ones.
 void heap_detach(Heap* heap) {
   remote_flush(*heap);
+  // From here on the heap's lock is not that of the thread's own heap.
+  SignalsBlocked blocked;
   thread_heap = &heap_ended;
   {
-    SharedLockGuard guard(heap->lock);
+    LockGuard guard(heap->lock);
     heap_collect(*heap);
     heap_retire(*heap);
     PA_CHECK(heap_is_valid(*heap));
@@ -125,8 +127,9 @@ Heap* heap_attach() {
   if (early.heap != nullptr && early.thread == os_thread_id()) return thread_heap = early.heap;
   Heap* heap;
   bool has_key;
+  SignalsBlocked blocked;
   {
-    SharedLockGuard guard(registry.lock);
+    LockGuard guard(registry.lock);
     if (!registry.key_created) registry.key_created = pthread_key_create(&registry.key, thread_ends) == 0;
     has_key = registry.key_created;
     heap = heap_take();
@@ -137,7 +140,7 @@ Heap* heap_attach() {
   }
   {
     // Whoever drains it as an orphan has it locked; from here on it is this thread's.
-    SharedLockGuard guard(heap->lock);
+    LockGuard guard(heap->lock);
     heap->state.store_relaxed(HeapState::owned);
   }
   thread_heap = heap;

@@ -4,7 +4,8 @@
 //   word == 0 free, else the holding thread's identity, and flags; so that a signal handler knows at every
 //   instruction what the code that it interrupted holds
 //   a thread holds locks in the order of LockRank only (checked with -Dchecks)
-//   a lock other than that of the thread's own heap is held with signals blocked (SharedLockGuard)
+//   a lock that is not a heap's, or is that of the shared heap or of another thread's, is held with signals blocked
+//   (SharedLockGuard)
 //   the thread that forks holds every lock from the prepare handler to the parent and child
 //   handlers; meanwhile acquire and release by that thread do nothing, so that other libraries'
 //   fork handlers may allocate
@@ -84,7 +85,7 @@ class LockGuard {
   Lock& lock_;
 };
 
-// For the locks that are not the thread's own heap's.
+// For locks that are held with signals blocked.
 class SharedLockGuard {
  public:
   explicit SharedLockGuard(Lock& lock) : guard_(lock) {}
