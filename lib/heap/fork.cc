@@ -1,11 +1,12 @@
 // What fork() needs of the heaps.
 //
 // Always holds: the forking thread holds every lock from prepare on, in their order, so that no other thread is
-// inside a slow path and every chain is at rest. But for a heap, its own or an orphan, that a thread was at when a
-// signal handler interrupted it in order to fork: the forking thread itself goes on with it afterwards, on either side;
-// another one cannot go on before its own turn, and the child never touches its heap again, it is lost.
-// Signal handlers find no other lock held by their thread (lock.h), so whoever has those never waits for one who waits
-// to fork. Other threads go on with their fast paths: what the
+// inside a slow path and every chain is at rest. But for heaps, their own or orphans, that threads were at when a
+// signal handler interrupted them in order to fork: the forking thread itself goes on with its one afterwards, on
+// either side; those of others the child never touches again, they are lost to it. Signal handlers find no other
+// lock held by their thread (lock.h), so nobody waits for the others' holders for long. Should a heap's lock not come
+// free for all that, because its holder waits for another library's handlers, which wait for this one, the heap is
+// lost to the child as well. Other threads go on with their fast paths: what the
 // child sees of each of their heaps is a prefix of that thread's writes, and between any two writes of
 // a fast path the lists are whole, and a pool's live count at most one too high for each such thread
 // (fast.h, remote.cc). So
@@ -23,13 +24,18 @@ namespace poolalloc {
 namespace {
 
 // Taken and released in a fixed order by one thread, so the order check of lock.h does not apply.
-void fork_lock(Lock& lock) {
-  // Milliseconds: who releases it may be interrupted before it wakes this thread, and come to wait for this fork.
-  constexpr unsigned kLookAgain_ms = 1;
+void fork_lock(Lock& lock, unsigned patience_ms) {
   uintptr_t taken = kLockFork;
-  while (!lock.word.cas_acquire(0, taken)) {
-    if ((lock.word.load_acquire() & kLockForking) != 0) return;  // acquire: as said in heap_fork_prepare
-    lock_wait(lock, kLookAgain_ms);
+  for (unsigned waits = 0; !lock.word.cas_acquire(0, taken); waits++) {
+    // Acquire: as said in heap_fork_prepare.
+    bool is_forking = (lock.word.load_acquire() & kLockForking) != 0;
+    if (is_forking || waits == patience_ms) {
+      // Who released it may have woken this thread and no other.
+      if (waits > 0) os_wake_one(&lock.word);
+      return;
+    }
+    // A millisecond: who releases it may be interrupted before it wakes this thread, and come to wait for this fork.
+    lock_wait(lock, 1);
     taken = kLockFork | kLockContended;  // others may sleep, too
   }
 }
@@ -40,11 +46,16 @@ void fork_unlock(Lock& lock) {
   if (is_fork_locked(lock) && (lock.word.exchange_release(0) & kLockContended) != 0) os_wake_one(&lock.word);
 }
 
-template <typename Action>
-void for_each_lock_but_the_registrys(Action action) {
-  for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) action(heap->lock);
-  action(regions_lock);
-  action(purge_lock);
+// Flags what interrupted code of this thread holds; whether there is something.
+bool flag_interrupted() {
+  bool found = false;
+  for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) {
+    if (!lock_is_mine(heap->lock)) continue;
+    // Release: what that code wrote, to those who find the flag.
+    heap->lock.word.or_release(kLockForking);
+    found = true;
+  }
+  return found;
 }
 
 // Forks that this thread has begun inside a fork: from a signal handler or another library's handler.
@@ -64,6 +75,8 @@ void orphan_all_others() {
       heap_collect(*heap);
       heap_retire(*heap);
     } else if (is_others) {
+      // New threads may come to be known as the holder was.
+      heap->lock.word.store_relaxed(kLockVanished | kLockForking);
       heap->state.store_relaxed(HeapState::lost);
       continue;
     }
@@ -85,16 +98,17 @@ void settle_all() {
     for (BlockPool& slice : chunk->slices) {
       bool at_rest = slice.state == SliceState::partial || slice.state == SliceState::parked;
       if (!at_rest || slice.parked_list.count > 0) continue;
-      // Not those that interrupted code was at.
-      if (is_fork_locked(slice.owner->lock)) heap_pool_settle(*slice.owner, &slice);
+      // Not those that interrupted code was at, perhaps in the middle of releasing them.
+      if (slice.owner != nullptr && is_fork_locked(slice.owner->lock)) heap_pool_settle(*slice.owner, &slice);
     }
   });
 }
 
 void release_all_locks() {
-  SignalsBlocked blocked;
   forking_thread.store_relaxed(0);
-  for_each_lock_but_the_registrys(fork_unlock);
+  for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) fork_unlock(heap->lock);
+  fork_unlock(regions_lock);
+  fork_unlock(purge_lock);
   fork_unlock(registry.lock);  // last: from here on there may be new heaps
 }
 
@@ -107,16 +121,17 @@ void heap_fork_prepare() {
   }
   // A signal handler that forks finds either no lock held by this thread for a fork, or all of them.
   SignalsBlocked blocked;
-  // What its interrupted code holds this fork passes over, and others do while this thread waits for its turn.
-  Lock* interrupted = nullptr;
+  // What its interrupted code holds this fork passes over, and so do others until that code has released it.
+  flag_interrupted();
+  constexpr unsigned kForEver = ~0u;
+  constexpr unsigned kPatience_ms = 1000;
+  fork_lock(registry.lock, kForEver);
   for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) {
-    if (lock_is_mine(heap->lock)) interrupted = &heap->lock;
+    bool may_be_lost = heap != thread_heap && heap != &shared_heap;
+    fork_lock(heap->lock, may_be_lost ? kPatience_ms : kForEver);
   }
-  // Release: of what the interrupted code wrote, to those.
-  if (interrupted != nullptr) interrupted->word.or_release(kLockForking);
-  fork_lock(registry.lock);
-  for_each_lock_but_the_registrys(fork_lock);
-  if (interrupted != nullptr) interrupted->word.and_relaxed(~kLockForking);
+  fork_lock(regions_lock, kForEver);
+  fork_lock(purge_lock, kForEver);
   forking_thread.store_relaxed(os_thread_id());
 }
 
@@ -125,8 +140,13 @@ void heap_fork_parent() {
     fork_depth--;
     return;
   }
+  SignalsBlocked blocked;
   release_all_locks();
-  // Who found an orphan locked meanwhile has left it to this thread.
+  // No second lock of a heap; the interrupted code goes on soon, and others look, too.
+  if (flag_interrupted()) return;
+  // Who found an orphan locked meanwhile has left it to this thread: the locks' release before the look at the
+  // mailbox, as in drain in remote.cc.
+  fence_seq_cst();
   for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) {
     if (heap->state.load_relaxed() != HeapState::owned && heap->mailbox.load_relaxed() != nullptr)
       heap_drain_orphan(*heap);
@@ -136,6 +156,7 @@ void heap_fork_parent() {
 
 void heap_fork_child() {
   // Only this thread exists here.
+  SignalsBlocked blocked;
   orphan_all_others();
   settle_all();
   accounts_rebuild(large_mapped_slices());

@@ -101,18 +101,20 @@ void thread_ends(void*) {
   if (heap_is_usable(thread_heap)) heap_detach(thread_heap);
 }
 
-// An orphan or a new heap, owned by nobody yet. registry.lock held; nullptr: no memory.
+// An orphan that nobody is at, or a new heap; locked. registry.lock held; nullptr: no memory.
 Heap* heap_take() {
-  Heap* heap = registry.orphans;
-  if (heap != nullptr) {
-    registry.orphans = heap->next_orphan;
+  for (Heap** at = &registry.orphans; *at != nullptr; at = &(*at)->next_orphan) {
+    Heap* heap = *at;
+    if (!lock_try_acquire(heap->lock)) continue;
+    *at = heap->next_orphan;
     return heap;
   }
-  heap = static_cast<Heap*>(pool_alloc(registry.memory, sizeof(Heap), kCacheLine, kOsSource));
+  Heap* heap = static_cast<Heap*>(pool_alloc(registry.memory, sizeof(Heap), kCacheLine, kOsSource));
   if (heap == nullptr) return nullptr;
   // Fresh mappings are zero, which is an empty heap but for these.
   heap->small_lists = kSmallLists;
   heap->lock.rank = LockRank::heap;
+  lock_acquire(heap->lock);
   heap->mail_patience.store_relaxed(kMailPatience);
   heap->next = registry.all.load_relaxed();
   // Release: the heap is complete for those who walk the list.
@@ -137,11 +139,8 @@ Heap* heap_attach() {
     unsigned owned = registry.owned.load_relaxed() + 1;
     registry.owned.store_relaxed(owned);
     if (owned > registry.owned_peak.load_relaxed()) registry.owned_peak.store_relaxed(owned);
-  }
-  {
-    // Whoever drains it as an orphan has it locked; from here on it is this thread's.
-    LockGuard guard(heap->lock);
     heap->state.store_relaxed(HeapState::owned);
+    lock_release(heap->lock);
   }
   thread_heap = heap;
   if (!early.started && early.heap == nullptr) early = EarlyHeap{heap, os_thread_id(), false};

@@ -7,8 +7,8 @@
 //   a lock that is not a heap's, or is that of the shared heap or of another thread's, is held with signals blocked
 //   (SharedLockGuard)
 //   the thread that forks holds every lock from the prepare handler to the parent and child
-//   handlers; meanwhile acquire and release by that thread do nothing, so that other libraries'
-//   fork handlers may allocate
+//   handlers, but for heaps that are in use all the while (fork.cc); meanwhile acquire and release by that
+//   thread do nothing, so that other libraries' fork handlers may allocate
 // Who may use it: the os layer and above.
 #pragma once
 
@@ -28,10 +28,11 @@ struct Lock {
 
 // Flags in the word; what identifies threads are addresses of aligned objects.
 inline constexpr uintptr_t kLockContended = 1;  // somebody may sleep
-inline constexpr uintptr_t kLockForking = 2;    // a signal handler has interrupted the holder, and waits to fork
+inline constexpr uintptr_t kLockForking = 2;    // a signal handler has interrupted the holder, and forks
 inline constexpr uintptr_t kLockFlags = kLockContended | kLockForking;
-// Holder of what a fork has taken, so that it is told from what the interrupted code holds.
+// Holders that are no threads: the fork that goes on, told from the code that it interrupted; who vanished in one.
 inline constexpr uintptr_t kLockFork = 4;
+inline constexpr uintptr_t kLockVanished = 8;
 
 // The thread that is inside fork(), or 0. Synchronization: written while that thread holds all locks.
 extern constinit Atomic<uintptr_t> forking_thread;
@@ -47,13 +48,14 @@ inline bool lock_held_by_fork() {
   return PA_UNLIKELY(forking != 0) && forking == os_thread_id();
 }
 
-// Who holds a lock: a thread, kLockFork, or 0.
+// Who holds a lock; 0: nobody.
 inline uintptr_t lock_holder(const Lock& lock) { return lock.word.load_relaxed() & ~kLockFlags; }
 inline bool lock_is_mine(const Lock& lock) { return lock_holder(lock) == os_thread_id(); }
 
 // Acquire: what the last holder wrote before its release is visible from here.
 inline bool lock_try_acquire(Lock& lock) {
-  if (lock_held_by_fork()) return true;
+  // Heaps that are made meanwhile nobody holds, and nobody else can see.
+  if (lock_held_by_fork()) return lock_holder(lock) == kLockFork || lock_holder(lock) == 0;
   if (lock.word.load_relaxed() != 0 || !lock.word.cas_acquire(0, os_thread_id())) return false;
   if (kCheckLevel > 0) lock_check_order(lock.rank, true);
   return true;

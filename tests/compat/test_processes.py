@@ -33,10 +33,12 @@ def test_fork_handlers_of_a_linked_library(run, build, shared, linked, define):
         run([build("atfork.c", "-Wl,--no-as-needed", *flags), 40], preload=False, env=STRICT, timeout=12).ok()
 
 
-@pytest.mark.parametrize("threads, interrupted", [(0, "one"), (4, "one"), (4, "all")])
-def test_fork_in_a_signal_handler(laws, threads, interrupted):
+@pytest.mark.parametrize(
+    "forks, threads, interrupted", [(300, 0, "one"), (300, 4, "one"), (300, 4, "all"), (20, 4, "locked")]
+)
+def test_fork_in_a_signal_handler(laws, forks, threads, interrupted):
     # COMPAT 25
-    laws("fork_in_handler.c", 300, threads, interrupted, env=STRICT, timeout=60)
+    laws("fork_in_handler.c", forks, threads, interrupted, env=STRICT, timeout=60)
 
 
 def test_spawning_under_load(laws):

@@ -1,5 +1,5 @@
-/* fork_in_handler <forks> <threads> <one|all>: a signal handler forks while the program is inside malloc or free; in
- * the main thread, or in all threads, several at a time.
+/* fork_in_handler <forks> <threads> <one|all|locked>: a signal handler forks while the program is inside malloc or
+ * free; in the main thread, or in all threads, several at a time, with fork handlers that hold a lock or without.
  * Always: fork comes back; a child either leaves by _exit at once, or goes on where it was interrupted, its heap whole;
  * so is the parent's. */
 #include "check.h"
@@ -55,6 +55,23 @@ static void *body(void *argument) {
   return NULL;
 }
 
+/* As a library does that has a lock of its own: whoever waits for it is in its signal handler, and may have been
+ * interrupted with a lock of the allocator. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static _Thread_local sigset_t before;
+
+static void take_lock(void) {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, &before);
+  pthread_mutex_lock(&lock);
+}
+
+static void leave_lock(void) {
+  pthread_mutex_unlock(&lock);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
 static pthread_t thread[16];
 static int threads;
 
@@ -74,7 +91,8 @@ int main(int argc, char **argv) {
   LAW(argc == 4, "usage");
   wanted = atoi(argv[1]);
   threads = atoi(argv[2]);
-  interrupts_all = strcmp(argv[3], "all") == 0;
+  interrupts_all = strcmp(argv[3], "one") != 0;
+  if (strcmp(argv[3], "locked") == 0) pthread_atfork(take_lock, leave_lock, leave_lock);
   struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
   sigaction(SIGUSR1, &action, NULL);
   for (long i = 0; i < threads; i++) start_thread(&thread[i], body, (void *)(i + 1));
