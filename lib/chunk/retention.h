@@ -5,12 +5,15 @@
 //   churn    what has been claimed lately, forgotten in step with what is released: a program that goes on
 //            claiming while it releases keeps up to as much as it uses; one that only releases keeps less
 //            and less, so a peak is given back while it is freed
-//   regret   what was given back and then needed again. It lasts as long as the program goes on taking
-//            as much: the level of free slices that have been used before, dirty or not, falls when they are
-//            taken; the deepest such fall below the level's recent high, the draw, is halved for every
-//            window of time that passes, and regret is never more than it
+//   regret   what was given back and then needed again, less half of what was given back since. It lasts as long
+//            as the program goes on taking as much: the level of free slices that have been used before, dirty or
+//            not, falls when they are taken; the deepest such fall below the level's recent high, the draw, is
+//            halved for every window of time that passes, and regret is never more than it
 //
-// So a saw-tooth, slow or fast, keeps its memory after the first repetition, until it stops.
+// Churn and regret count only while the program claims more than a certain volume in a window of time: what is taken
+// up more slowly costs little time when it comes from the kernel each time, less than the memory is worth.
+//
+// So a saw-tooth keeps its memory after the first repetition, until it stops.
 //
 // Always holds: pure arithmetic on the numbers it is told, so a test can replay any history.
 // Synchronization: fields are atomic so that any thread may note; two that do so at once may lose one
@@ -32,16 +35,21 @@ struct RetentionPolicy {
 };
 
 struct Retention {
-  Atomic<int64_t> high;           // highest level in the current window, slices
-  Atomic<int64_t> previous_high;  // and in the window before
-  Atomic<int64_t> draw;           // slices
-  Atomic<int64_t> regret;         // slices
-  Atomic<int64_t> churn;          // slices
-  Atomic<uint64_t> needed_again;  // slices that had been given back and were claimed, in all
-  Atomic<uint64_t> window_start;  // ms
+  Atomic<int64_t> high;             // highest level in the current window, slices
+  Atomic<int64_t> previous_high;    // and in the window before
+  Atomic<int64_t> draw;             // slices
+  Atomic<int64_t> regret;           // slices
+  Atomic<int64_t> churn;            // slices
+  Atomic<uint64_t> needed_again;    // slices that had been given back and were claimed, in all
+  Atomic<uint64_t> window_start;    // ms
+  Atomic<int64_t> volume;           // slices claimed in the current window
+  Atomic<int64_t> previous_volume;  // in the one before; or half of what it was before that, if that is more
 };
 
 inline constexpr int64_t kRetentionWindow_ms = 1000;
+// The volume of claims in a window that is not worth keeping memory for: 128 MiB, which the kernel provides in a
+// twentieth of a second, in small pages.
+inline constexpr int64_t kCheapVolume = int64_t{128} << (20 - kSliceShift);
 inline constexpr int64_t kUnlimited = INT64_MAX;
 // Never purged for, unless the user says otherwise: 16 MiB; a purge that starts above it stops at half of it.
 inline constexpr int64_t kRetentionFloor = int64_t{16} << (20 - kSliceShift);
@@ -56,6 +64,10 @@ inline int64_t lower(int64_t a, int64_t b) { return a < b ? a : b; }
 // The most that churn can be, and the volume of releases that makes it forget most.
 inline int64_t retention_churn_max(int64_t in_use) { return higher(in_use, kRetentionFloor); }
 
+inline void retention_sink(Atomic<int64_t>& value, int64_t by) {
+  value.store_relaxed(higher(value.load_relaxed() - by, 0));
+}
+
 // Notes the level at a time.
 inline void retention_note(Retention& r, int64_t level, uint64_t now_ms) {
   uint64_t start = r.window_start.load_relaxed();
@@ -64,6 +76,10 @@ inline void retention_note(Retention& r, int64_t level, uint64_t now_ms) {
     int64_t windows = elapsed / kRetentionWindow_ms;
     r.previous_high.store_relaxed(windows == 1 ? r.high.load_relaxed() : level);
     r.high.store_relaxed(level);
+    int64_t volume = windows == 1 ? r.volume.load_relaxed() : 0;
+    int64_t before = windows < 63 ? r.previous_volume.load_relaxed() >> windows : 0;
+    r.previous_volume.store_relaxed(higher(volume, before));
+    r.volume.store_relaxed(0);
     // What the window that ends has drawn is what may be kept on account of it.
     int64_t draw = windows < 63 ? r.draw.load_relaxed() >> (windows - 1) : 0;
     r.regret.store_relaxed(lower(r.regret.load_relaxed(), draw));
@@ -79,6 +95,7 @@ inline void retention_note(Retention& r, int64_t level, uint64_t now_ms) {
 inline void retention_note_claim(Retention& r, int64_t count, int64_t given_back, int64_t in_use, int64_t level,
                                  uint64_t now_ms) {
   retention_note(r, level, now_ms);
+  r.volume.store_relaxed(r.volume.load_relaxed() + count);
   r.churn.store_relaxed(lower(r.churn.load_relaxed() + count, retention_churn_max(in_use)));
   if (given_back == 0) return;
   r.needed_again.store_relaxed(r.needed_again.load_relaxed() + uint64_t(given_back));
@@ -88,14 +105,17 @@ inline void retention_note_claim(Retention& r, int64_t count, int64_t given_back
 // Notes that `count` slices were released.
 inline void retention_note_release(Retention& r, int64_t count, int64_t in_use, int64_t level, uint64_t now_ms) {
   retention_note(r, level, now_ms);
-  int64_t churn = r.churn.load_relaxed();
-  int64_t forgotten = churn * count / retention_churn_max(in_use) + 1;
-  r.churn.store_relaxed(higher(churn - forgotten, 0));
+  retention_sink(r.churn, r.churn.load_relaxed() * count / retention_churn_max(in_use) + 1);
 }
+
+// Notes that `count` slices were given back: what is free goes beyond what was needed again before.
+inline void retention_note_purge(Retention& r, int64_t count) { retention_sink(r.regret, count / 2); }
 
 // Dirty free slices that may be kept while `in_use` slices are used.
 inline int64_t retention_budget(const Retention& r, int64_t in_use, const RetentionPolicy& policy = kDefaultPolicy) {
-  int64_t earned = in_use / 16 + r.churn.load_relaxed() + r.regret.load_relaxed();
+  int64_t volume = higher(r.volume.load_relaxed(), r.previous_volume.load_relaxed());
+  int64_t earned = in_use / 16;
+  if (volume > kCheapVolume) earned += r.churn.load_relaxed() + r.regret.load_relaxed();
   int64_t floor = policy.floor.load_relaxed();
   int64_t budget = floor < kUnlimited - earned ? floor + earned : kUnlimited;
   int64_t below_soft = higher(policy.soft.load_relaxed() - in_use, 0);

@@ -56,6 +56,7 @@ class RetentionModel {
       dirty -= excess;
       clean += excess;
       purged += excess;
+      retention_note_purge(retention, excess);
     }
     step_made();
   }

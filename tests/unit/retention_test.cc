@@ -41,6 +41,36 @@ TEST_F(RetentionTest, ASawToothKeepsItsMemoryAfterItsFirstRepetition) {
   }
 }
 
+TEST_F(RetentionTest, WhatASwingHasEarnedDoesNotOutlastIt) {
+  change(200 * kMiB, 100);
+  for (int round = 0; round < 50; round++) {
+    change(-64 * kMiB, 2);
+    change(64 * kMiB, 2);
+  }
+  change(-200 * kMiB, 20);
+  EXPECT_LE(resident(), 32 * kMiB);
+}
+
+TEST_F(RetentionTest, BurstsAreKeptForOnlyIfTheyAreFrequent) {
+  for (uint64_t pause : {600, 20}) {
+    int64_t most = 0;
+    for (int round = 0; round < 50; round++) {
+      if (round == 25) most = purged = 0;
+      change(48 * kMiB, 5);
+      change(-48 * kMiB, 5);
+      wait(pause);
+      change(kMiB, 1);
+      change(-kMiB, 1);
+      most = higher(most, resident());
+    }
+    if (pause == 600) {
+      EXPECT_LE(most, 48 * kMiB);
+    } else {
+      EXPECT_EQ(purged, 0);
+    }
+  }
+}
+
 TEST_F(RetentionTest, AProgramThatStopsTakingMemoryLosesItsClaimToIt) {
   for (int round = 0; round < 4; round++) {
     change(kGiB, 100);
