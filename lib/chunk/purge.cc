@@ -137,8 +137,8 @@ void purge_excess(int64_t released) {
   SignalsBlocked blocked;
   if (!lock_try_acquire(purge_lock)) return;  // somebody is at it
   refused.store_relaxed(false);
-  int64_t purged = purge_down_to(retention_target(budget), kPurgeMost + 2 * released);
-  retention_note_purge(region_table.retention, purged);
+  retention_note_purge(region_table.retention, dirty - retention_target(budget));
+  purge_down_to(retention_target(budget_now(region_table.retention)), kPurgeMost + 2 * released);
   futile_below.store_relaxed(refused.load_relaxed() ? region_table.dirty_free.load_relaxed() + kFutileStep : 0);
   lock_release(purge_lock);
 }

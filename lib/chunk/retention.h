@@ -108,7 +108,8 @@ inline void retention_note_release(Retention& r, int64_t count, int64_t in_use, 
   retention_sink(r.churn, r.churn.load_relaxed() * count / retention_churn_max(in_use) + 1);
 }
 
-// Notes that `count` slices were given back: what is free goes beyond what was needed again before.
+// Notes that `count` slices are about to be given back, or more if the budget is less then: what is free goes beyond
+// what was needed again before.
 inline void retention_note_purge(Retention& r, int64_t count) { retention_sink(r.regret, count / 2); }
 
 // Dirty free slices that may be kept while `in_use` slices are used.

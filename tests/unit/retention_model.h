@@ -52,11 +52,11 @@ class RetentionModel {
     dirty += count;
     retention_note_release(retention, count, in_use, dirty + clean, now_us / 1000);
     if (dirty > budget()) {
+      retention_note_purge(retention, dirty - retention_target(budget()));
       int64_t excess = dirty - retention_target(budget());
       dirty -= excess;
       clean += excess;
       purged += excess;
-      retention_note_purge(retention, excess);
     }
     step_made();
   }
