@@ -5,7 +5,7 @@
 //   churn    what has been claimed lately, forgotten in step with what is released: a program that goes on
 //            claiming while it releases keeps up to as much as it uses; one that only releases keeps less
 //            and less, so a peak is given back while it is freed
-//   regret   what was given back and then needed again, less half of what was given back since. It lasts as long
+//   regret   what was given back and then needed again, less a quarter of what was given back since. It lasts as long
 //            as the program goes on taking as much: the level of free slices that have been used before, dirty or
 //            not, falls when they are taken; the deepest such fall below the level's recent high, the draw, is
 //            halved for every window of time that passes, and regret is never more than it
@@ -110,7 +110,7 @@ inline void retention_note_release(Retention& r, int64_t count, int64_t in_use, 
 
 // Notes that `count` slices are about to be given back, or more if the budget is less then: what is free goes beyond
 // what was needed again before.
-inline void retention_note_purge(Retention& r, int64_t count) { retention_sink(r.regret, count / 2); }
+inline void retention_note_purge(Retention& r, int64_t count) { retention_sink(r.regret, count / 4); }
 
 // Dirty free slices that may be kept while `in_use` slices are used.
 inline int64_t retention_budget(const Retention& r, int64_t in_use, const RetentionPolicy& policy = kDefaultPolicy) {
