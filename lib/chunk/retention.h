@@ -1,6 +1,6 @@
 // How much free memory to keep: as much as is likely to be needed again soon.
 //
-//   budget = a floor + a share of what is in use + churn + regret
+//   budget = a floor, or a share of what is in use if that is more, + churn + regret
 //
 //   churn    what has been claimed lately, forgotten in step with what is released: a program that goes on
 //            claiming while it releases keeps up to as much as it uses; one that only releases keeps less
@@ -115,10 +115,9 @@ inline void retention_note_purge(Retention& r, int64_t count) { retention_sink(r
 // Dirty free slices that may be kept while `in_use` slices are used.
 inline int64_t retention_budget(const Retention& r, int64_t in_use, const RetentionPolicy& policy = kDefaultPolicy) {
   int64_t volume = higher(r.volume.load_relaxed(), r.previous_volume.load_relaxed());
-  int64_t earned = in_use / 16;
-  if (volume > kCheapVolume) earned += r.churn.load_relaxed() + r.regret.load_relaxed();
-  int64_t floor = policy.floor.load_relaxed();
-  int64_t budget = floor < kUnlimited - earned ? floor + earned : kUnlimited;
+  int64_t earned = volume > kCheapVolume ? r.churn.load_relaxed() + r.regret.load_relaxed() : 0;
+  int64_t least = higher(policy.floor.load_relaxed(), in_use / 16);
+  int64_t budget = least < kUnlimited - earned ? least + earned : kUnlimited;
   int64_t below_soft = higher(policy.soft.load_relaxed() - in_use, 0);
   return lower(lower(budget, policy.ceiling.load_relaxed()), below_soft);
 }

@@ -5,7 +5,7 @@
 // their free pages. A hole is filled, one page at a time, when the pool is active again and its list is empty.
 //
 // What is free in pools is found by walks over the chains of the calling thread's heap, now and then: after as many
-// slow paths as pay for one, and once in a window of time. The budget is a floor and a share of what is in use, as for
+// slow paths as pay for one, and once in a window of time. The budget is a floor or a share of what is in use, as for
 // free slices (chunk/retention.h).
 //
 // Always holds: ChunkInfo::looked of a pool's first slice is the number of live blocks that it had when it last made

@@ -113,7 +113,7 @@ TEST_F(RetentionTest, GrowthEarnsNothingOnceItStops) {
     change(-kMiB, 1);
     change(kMiB, 1);
   }
-  EXPECT_LE(budget(), kRetentionFloor + kGiB / 16 + 2 * kMiB);
+  EXPECT_LE(budget(), kGiB / 16 + 2 * kMiB);
 }
 
 TEST_F(RetentionTest, WhatIsNeededAgainIsCounted) {
