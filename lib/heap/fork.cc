@@ -3,8 +3,8 @@
 // Always holds: the forking thread holds every lock from prepare on, in their order, so that no other thread is
 // inside a slow path and every chain is at rest. But for heaps, their own or orphans, that threads were at when a
 // signal handler interrupted them in order to fork: the forking thread itself goes on with its one afterwards, on
-// either side; those of others the child never touches again, they are lost to it. Signal handlers find no other
-// lock held by their thread (lock.h), so nobody waits for the others' holders for long. Should a heap's lock not come
+// either side; those of others the child never touches again, they are lost to it. Where there are other threads,
+// signal handlers find no other lock held by theirs (lock.h), so nobody waits for the others' holders for long. Should a heap's lock not come
 // free for all that, because its holder waits for another library's handlers, which wait for this one, the heap is
 // lost to the child as well. Other threads go on with their fast paths: what the child sees of each of their heaps is a
 // prefix of that thread's writes, and between any two writes of a fast path the lists are whole, and a pool's live
@@ -26,9 +26,9 @@ namespace {
 void fork_lock(Lock& lock, unsigned patience_ms) {
   uintptr_t taken = kLockFork;
   for (unsigned waits = 0; !lock.word.cas_acquire(0, taken); waits++) {
-    // Acquire: as said in heap_fork_prepare.
-    bool is_forking = (lock.word.load_acquire() & kLockForking) != 0;
-    if (is_forking || waits == patience_ms) {
+    // Acquire: as said in flag_interrupted.
+    bool is_interrupted = (lock.word.load_acquire() & kLockForking) != 0 || lock_is_mine(lock);
+    if (is_interrupted || waits == patience_ms) {
       // Who released it may have woken this thread and no other.
       if (waits > 0) os_wake_one(&lock.word);
       return;

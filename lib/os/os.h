@@ -72,15 +72,16 @@ void os_keep_stderr();
 // Writes one whole message to stderr. Lost silently when stderr is not ours to write to.
 void os_write(const char* text, size_t length);
 
-// No signal handler runs in this thread while one of these lives.
+// No signal handler runs in this thread while one of these lives, if it is `needed`.
 class SignalsBlocked {
  public:
-  SignalsBlocked();
+  explicit SignalsBlocked(bool needed = true);
   ~SignalsBlocked();
   SignalsBlocked(const SignalsBlocked&) = delete;
   SignalsBlocked& operator=(const SignalsBlocked&) = delete;
 
  private:
+  bool needed_;
   uint64_t before_;
 };
 

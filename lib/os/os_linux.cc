@@ -172,12 +172,14 @@ void os_write(const char* text, size_t length) {
   }
 }
 
-SignalsBlocked::SignalsBlocked() : before_(0) {
+SignalsBlocked::SignalsBlocked(bool needed) : needed_(needed), before_(0) {
+  if (!needed_) return;
   uint64_t all = ~uint64_t{0};
   system_call(SYS_rt_sigprocmask, SIG_SETMASK, as_long(&all), as_long(&before_), sizeof all);
 }
 
 SignalsBlocked::~SignalsBlocked() {
+  if (!needed_) return;
   system_call(SYS_rt_sigprocmask, SIG_SETMASK, as_long(&before_), 0, sizeof before_);
 }
 

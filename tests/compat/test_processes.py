@@ -21,7 +21,7 @@ def test_fork_under_load(laws, forks):
 def test_fork_handlers_that_allocate(run, build, shared, where, define):
     # COMPAT 24
     library = shared("atfork_lib.c", define)
-    run([build("atfork.c"), 60], **{where: [library]}, env=STRICT, timeout=12).ok()
+    run([build("atfork.c"), 60], **{where: [library]}, env=STRICT, timeout=40).ok()
 
 
 @pytest.mark.parametrize("define", ["-DPLAIN", "-DWITH_LOCK"])
@@ -30,7 +30,7 @@ def test_fork_handlers_of_a_linked_library(run, build, shared, linked, define):
     library = shared("atfork_lib.c", define)
     own = [f"-Wl,-rpath,{library.parent}", f"-L{library.parent}", f"-l:{library.name}"]
     for flags in ([*own, *linked], [*linked, *own]):
-        run([build("atfork.c", "-Wl,--no-as-needed", *flags), 40], preload=False, env=STRICT, timeout=12).ok()
+        run([build("atfork.c", "-Wl,--no-as-needed", *flags), 40], preload=False, env=STRICT, timeout=40).ok()
 
 
 @pytest.mark.parametrize(
