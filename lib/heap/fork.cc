@@ -4,13 +4,13 @@
 // inside a slow path and every chain is at rest. But for heaps, their own or orphans, that threads were at when a
 // signal handler interrupted them in order to fork: the forking thread itself goes on with its one afterwards, on
 // either side; those of others the child never touches again, they are lost to it. Where there are other threads,
-// signal handlers find no other lock held by theirs (lock.h), so nobody waits for the others' holders for long. Should a heap's lock not come
-// free for all that, because its holder waits for another library's handlers, which wait for this one, the heap is
-// lost to the child as well. Other threads go on with their fast paths: what the child sees of each of their heaps is a
-// prefix of that thread's writes, and between any two writes of a fast path the lists are whole, and a pool's live
-// count at most one too high for each such thread (fast.h, remote.cc). So in the child every other thread's heap can
-// become an orphan, and be adopted. Meanwhile locking by the forking thread does nothing (lock.h): other libraries'
-// handlers may allocate in between.
+// signal handlers find no other lock held by theirs (lock.h), so nobody waits for the others' holders for long. Should
+// a heap's lock not come free for all that, because its holder waits for another library's handlers, which wait for
+// this one, the heap is lost to the child as well. Other threads go on with their fast paths: what the child sees of
+// each of their heaps is a prefix of that thread's writes, and between any two writes of a fast path the lists are
+// whole, and a pool's live count at most one too high for each such thread (fast.h, remote.cc). So in the child every
+// other thread's heap can become an orphan, and be adopted. Meanwhile locking by the forking thread does nothing
+// (lock.h): other libraries' handlers may allocate in between.
 //
 // Who may use it: heap.h declares what the start-up code registers.
 #include "chunk/region.h"

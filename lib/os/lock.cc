@@ -6,7 +6,6 @@
 namespace poolalloc {
 
 constinit Atomic<uintptr_t> forking_thread{0};
-constinit Atomic<bool> has_threads{false};
 
 namespace {
 

@@ -4,9 +4,9 @@
 //   word == 0 free, else the holding thread's identity, and flags; so that a signal handler knows at every
 //   instruction what the code that it interrupted holds
 //   a thread holds locks in the order of LockRank only (checked with -Dchecks)
-//   once there has been more than one thread, a lock that is not a heap's, or is that of the shared heap or of another
-//   thread's, is held with signals blocked (SharedLockGuard); a single thread needs no such system call, which a
-//   sandbox may forbid
+//   where there are other threads, a lock that is not a heap's, or is that of the shared heap or of another thread's,
+//   is held with signals blocked (SharedLockGuard); a single thread makes no such system call, which a sandbox may
+//   forbid
 //   the thread that forks holds every lock from the prepare handler to the parent and child
 //   handlers, but for heaps that are in use all the while (fork.cc); meanwhile acquire and release by that
 //   thread do nothing, so that other libraries' fork handlers may allocate
@@ -37,9 +37,6 @@ inline constexpr uintptr_t kLockVanished = 8;
 
 // The thread that is inside fork(), or 0. Synchronization: written while that thread holds all locks.
 extern constinit Atomic<uintptr_t> forking_thread;
-
-// Whether there has been more than one thread. Synchronization: set by the second one when it attaches.
-extern constinit Atomic<bool> has_threads;
 
 inline bool lock_try_acquire(Lock& lock);
 PA_NOINLINE void lock_acquire_slow(Lock& lock);
@@ -94,7 +91,7 @@ class LockGuard {
 // For locks that are held with signals blocked.
 class SharedLockGuard {
  public:
-  explicit SharedLockGuard(Lock& lock) : blocked_(has_threads.load_relaxed()), guard_(lock) {}
+  explicit SharedLockGuard(Lock& lock) : blocked_(os_has_threads()), guard_(lock) {}
 
  private:
   SignalsBlocked blocked_;

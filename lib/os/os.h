@@ -43,6 +43,8 @@ bool os_move(void* p, size_t old_size, void* target, size_t new_size);
 // Milliseconds of a clock that never goes back; advances in steps of a few.
 uint64_t os_clock_ms();
 
+// Whether there may be other threads: from before the second one is created. Always, if libc does not say.
+bool os_has_threads();
 // Identifies the calling thread among the living ones; never 0.
 uintptr_t os_thread_id();
 // Identifies the process; changes in the child of a fork.

@@ -21,6 +21,9 @@
 #include "os/os.h"
 #include "os/system_call.h"
 
+// Since glibc 2.32 (sys/single_threaded.h).
+extern "C" __attribute__((weak)) char __libc_single_threaded;
+
 namespace poolalloc {
 namespace {
 
@@ -120,6 +123,8 @@ bool os_move(void* p, size_t old_size, void* target, size_t new_size) {
   if (!failed(result)) unmap(uintptr_t(result), uintptr_t(result) + new_size);
   return false;
 }
+
+bool os_has_threads() { return &__libc_single_threaded == nullptr || __libc_single_threaded == 0; }
 
 uintptr_t os_thread_id() {
 #if defined(__x86_64__)
