@@ -34,11 +34,11 @@ def test_fork_handlers_of_a_linked_library(run, build, shared, linked, define):
 
 
 @pytest.mark.parametrize(
-    "forks, threads, interrupted", [(300, 0, "one"), (300, 4, "one"), (300, 4, "all"), (20, 4, "locked")]
+    "forks, threads, interrupted", [(300, 0, "one"), (300, 4, "one"), (300, 4, "all"), (6, 4, "locked")]
 )
 def test_fork_in_a_signal_handler(laws, forks, threads, interrupted):
     # COMPAT 25
-    laws("fork_in_handler.c", forks, threads, interrupted, env=STRICT, timeout=60)
+    laws("fork_in_handler.c", forks, threads, interrupted, env=STRICT, timeout=90)
 
 
 def test_spawning_under_load(laws):
