@@ -237,7 +237,9 @@ PA_NOINLINE void heap_pool_trap(BlockPool* pool) {
   Heap& heap = *thread_heap;
   bool has_mail = heap.mailbox.load_relaxed() != nullptr;
   // Who evicts may be changing it.
-  bool is_active = __atomic_load_n(&pool->state, __ATOMIC_RELAXED) == SliceState::active;
+  SliceState state;
+  __atomic_load(&pool->state, &state, __ATOMIC_RELAXED);
+  bool is_active = state == SliceState::active;
   bool is_spared = is_active && active_is_spared(heap, heap.chains[pool->size_class]);
   if (is_spared && !has_mail) {
     // A program that does nothing but this must also give back, in time, what it does not need.
@@ -284,7 +286,8 @@ void heap_pool_evict(Heap& heap, unsigned size_class) {
   pool->parked_list = FreeList{nullptr, 0};
   pool->size = uint16_t(pool_first_index(*pool));
   pool_holes_forget(pool);
-  __atomic_store_n(&pool->state, SliceState::partial, __ATOMIC_RELAXED);
+  SliceState state = SliceState::partial;
+  __atomic_store(&pool->state, &state, __ATOMIC_RELAXED);
   heap.untouched_change += int64_t(pool_untouched(*pool));
   chain_push(chain, pool);
   heap.has_evicted = true;
