@@ -30,7 +30,7 @@ void fork_lock(Lock& lock, unsigned patience_ms) {
     bool is_interrupted = (lock.word.load_acquire() & kLockForking) != 0 || lock_is_mine(lock);
     if (is_interrupted || waits == patience_ms) {
       // Who released it may have woken this thread and no other.
-      if (waits > 0) os_wake_one(&lock.word);
+      if (waits > 0) lock_wake(lock);
       return;
     }
     // A millisecond: who releases it may be interrupted before it wakes this thread, and come to wait for this fork.
@@ -42,7 +42,7 @@ void fork_lock(Lock& lock, unsigned patience_ms) {
 bool is_fork_locked(const Lock& lock) { return lock_holder(lock) == kLockFork; }
 
 void fork_unlock(Lock& lock) {
-  if (is_fork_locked(lock) && (lock.word.exchange_release(0) & kLockContended) != 0) os_wake_one(&lock.word);
+  if (is_fork_locked(lock) && (lock.word.exchange_release(0) & kLockContended) != 0) lock_wake(lock);
 }
 
 // Flags what interrupted code of this thread holds; whether there is something.

@@ -53,6 +53,6 @@ void lock_wait(Lock& lock, unsigned at_most_ms) {
   os_wait(&lock.word, uint32_t(word | kLockContended), at_most_ms);
 }
 
-void lock_release_slow(Lock& lock) { os_wake_one(&lock.word); }
+void lock_wake(Lock& lock) { os_wake_one(&lock.word); }
 
 }  // namespace poolalloc

@@ -40,7 +40,8 @@ extern constinit Atomic<uintptr_t> forking_thread;
 
 inline bool lock_try_acquire(Lock& lock);
 PA_NOINLINE void lock_acquire_slow(Lock& lock);
-PA_NOINLINE void lock_release_slow(Lock& lock);
+// Wakes one who sleeps.
+PA_NOINLINE void lock_wake(Lock& lock);
 void lock_check_order(LockRank rank, bool acquire);
 
 // True when this thread is inside fork() and so holds every lock already.
@@ -70,7 +71,7 @@ inline void lock_acquire(Lock& lock) {
 inline void lock_release(Lock& lock) {
   if (lock_held_by_fork()) return;
   if (kCheckLevel > 0) lock_check_order(lock.rank, false);
-  if (PA_UNLIKELY((lock.word.exchange_release(0) & kLockContended) != 0)) lock_release_slow(lock);
+  if (PA_UNLIKELY((lock.word.exchange_release(0) & kLockContended) != 0)) lock_wake(lock);
 }
 
 // A step of waiting: says that somebody may sleep, and sleeps until the lock may be free, or for some milliseconds
