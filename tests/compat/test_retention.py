@@ -3,9 +3,9 @@
 What always holds: sizes are MiB; a program that reaches a limit gets ENOMEM and goes on.
 """
 import errno
-import os
 import pathlib
 import resource
+import subprocess
 
 import pytest
 
@@ -70,29 +70,28 @@ def cgroup_limited():
     return False
 
 
-@pytest.fixture
-def cgroup():
-    """A memory cgroup of version 1 with a limit of 300 MiB."""
-    folder = pathlib.Path(f"/sys/fs/cgroup/memory/poolalloc-test-{os.getpid()}")
-    try:
-        folder.mkdir()
-        (folder / "memory.limit_in_bytes").write_text(str(300 * MIB))
-    except OSError:
-        pytest.skip("no memory cgroup can be made here")
-    yield folder
-    folder.rmdir()
+# What the kernel shows: the process's groups, and the limits of the outer one, 300 MiB, and of the inner one, none.
+CGROUPS = {
+    "version 2": ("0::/outer/inner", {"outer/memory.max": 300 * MIB, "outer/inner/memory.max": "max"}),
+    "version 1": ("4:memory:/outer/inner\n0::/", {"memory/outer/memory.limit_in_bytes": 300 * MIB,
+                                                  "memory/outer/inner/memory.limit_in_bytes": 9223372036854771712}),
+}
 
 
-def test_percent_of_a_cgroup(run, build, cgroup):
-    program = build("fill_and_free.c")
-    script = 'echo $$ > "$1/cgroup.procs"; shift; exec "$@"'
-    env = {"POOLALLOC_LIMIT": "10%:50%"}
-    own = pathlib.Path("/proc/self/cgroup").read_text()
-    line = next(line for line in own.splitlines() if ":memory:" in line)
-    if not line.endswith(":/") and not str(cgroup).startswith("/sys/fs/cgroup/memory" + line.split(":memory:")[1]):
-        pytest.skip("cgroups are not seen from their root here")
-    got, error, full, _ = map(int, run(["bash", "-c", script, "bash", cgroup, program, 5000, 500],
-                                       env=env).ok().out.split())
+@pytest.mark.parametrize("version", CGROUPS)
+def test_percent_of_a_cgroup(run, build, tmp_path, version):
+    """In a mount namespace, with files in place of the kernel's."""
+    groups, limits = CGROUPS[version]
+    (tmp_path / "groups").write_text(groups + "\n")
+    for name, limit in limits.items():
+        (tmp_path / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "cgroup" / name).write_text(f"{limit}\n")
+    mount = 'mount --bind "$1/cgroup" /sys/fs/cgroup && mount --bind "$1/groups" /proc/$$/cgroup'
+    if subprocess.run(["unshare", "-m", "bash", "-c", mount, "bash", tmp_path], capture_output=True).returncode != 0:
+        pytest.skip("no mount namespace can be made here")
+    command = ["unshare", "-m", "bash", "-c", mount + ' && shift && POOLALLOC_LIMIT=10%:50% exec "$@"', "bash",
+               tmp_path, build("fill_and_free.c"), 5000, 500]
+    got, error, full, _ = map(int, run(command).ok().out.split())
     assert error == errno.ENOMEM and 130 <= got <= 150 and full <= 160
 
 
