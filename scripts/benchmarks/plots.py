@@ -3,6 +3,7 @@
 Always holds: each is written as FILE.png and FILE.svg; time and memory are relative to the base on a
 logarithmic scale, so that half and double are equally far from it; equal results give equal files.
 """
+import math
 import pathlib
 
 from .report import split
@@ -10,7 +11,9 @@ from .report import split
 MARKERS = "os^Dv<>Ph*Xp"
 OURS_COLOUR = "#d62728"
 FINE_TICKS = (0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5)
+MEDIUM_TICKS = (0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
 COARSE_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+LEGEND_COLUMNS, LEGEND_ROW_INCHES = 8, 0.25
 COLOURS = ("#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd", "#8c564b", "#17becf", "#7f7f7f", "#bcbd22")
 
 
@@ -46,7 +49,8 @@ def plot_programs(results, names, base, path):
     others = [name for name in results.allocators if name != base]
     style = styles(results.allocators)
     rows = [*names, "geometric mean"]
-    figure, axes = pyplot.subplots(1, 2, figsize=(11, 1.6 + 0.3 * len(rows)), sharey=True, layout="constrained")
+    height = 1.6 + 0.3 * len(rows)
+    figure, axes = pyplot.subplots(1, 2, figsize=(11, height), sharey=True, layout="constrained")
     for axis, key, title in zip(axes, ("time", "rss_kib"), ("time", "peak resident memory")):
         for name in others:
             points = []
@@ -64,7 +68,8 @@ def plot_programs(results, names, base, path):
         axis.set_xscale("log", base=2)
         low, high = axis.get_xlim()
         low, high = min(low, 0.9), max(high, 1.1)
-        ticks = [tick for tick in (FINE_TICKS if high / low < 4 else COARSE_TICKS) if low <= tick <= high]
+        choice = FINE_TICKS if high / low < 4 else MEDIUM_TICKS if high / low < 10 else COARSE_TICKS
+        ticks = [tick for tick in choice if low <= tick <= high]
         axis.set_xlim(low, high)
         axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axis.xaxis.set_minor_locator(NullLocator())
@@ -74,7 +79,11 @@ def plot_programs(results, names, base, path):
         axis.set_xlabel(f"{title} / {base} (less is better)")
     axes[0].set_yticks(range(len(rows)), rows)
     axes[0].invert_yaxis()
-    axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(others), frameon=False)
+    # Above the axes, in room of its own: one axis's legend would make that axis as wide as itself.
+    legend_inches = LEGEND_ROW_INCHES * (1 + math.ceil(len(others) / LEGEND_COLUMNS))
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - legend_inches / height))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="upper center", ncols=min(len(others), LEGEND_COLUMNS),
+                  frameon=False)
     save(figure, path)
     pyplot.close(figure)
 

@@ -19,6 +19,7 @@ LIBRARY = os.environ["POOLALLOC_LIB"]
 OWN = sorted(path for path in [*HERE.glob("*.c"), *HERE.glob("*.cc")] if path.stem != "micro")
 
 sys.path.insert(0, str(ROOT / "scripts"))
+from benchmarks import plots  # noqa: E402
 from benchmarks.results import Results  # noqa: E402
 
 
@@ -229,3 +230,17 @@ def test_means_are_over_programs_that_all_completed():
     assert results.best_peer("b", "time", ["glibc", "other"]) == "other"
     assert results.mean_ratio_to_best("poolalloc", "time", ["glibc", "other"], ["a", "b"]) == pytest.approx(0.5)
     assert list(results.failures()) == [("c", "other", "killed by SIGSEGV", 1)]
+
+
+def test_axes_have_room_beside_many_allocators(monkeypatch):
+    names = ["glibc", "poolalloc", *(f"allocator{i}" for i in range(7))]
+    results = Results({"program": {name: [{"time": i + 1, "rss_kib": i + 1}] for i, name in enumerate(names)}})
+    widths, rights = [], []
+
+    def look(figure, path):
+        figure.canvas.draw()
+        widths.extend(axis.get_position().width for axis in figure.axes)
+        rights.extend(axis.get_tightbbox(figure.canvas.get_renderer()).x1 / figure.bbox.x1 for axis in figure.axes)
+    monkeypatch.setattr(plots, "save", look)
+    plots.plot_programs(results, ["program"], "glibc", "unused")
+    assert len(widths) == 2 and min(widths) > 0.35 and max(rights) <= 1
