@@ -26,7 +26,7 @@ int api_malloc_trim(size_t) {
   heap_evict_others();
   for (Heap* each = heap_list(); each != nullptr; each = each->next) {
     if (each->mailbox.load_relaxed() != nullptr) mailbox_look(*each);
-    SignalsBlocked blocked(os_has_threads());
+    SignalsBlocked blocked;
     if (each->state.load_relaxed() == HeapState::lost) continue;
     LockGuard guard(each->lock);
     if (each->state.load_relaxed() != HeapState::owned) heap_trim(*each);

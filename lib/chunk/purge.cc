@@ -134,7 +134,7 @@ void purge_excess(int64_t released) {
   int64_t futile = futile_below.load_relaxed();
   if (PA_UNLIKELY(futile > dirty + kFutileStep)) futile_below.store_relaxed(futile = dirty + kFutileStep);
   if (PA_LIKELY(dirty <= budget) || dirty <= futile) return;
-  SignalsBlocked blocked(os_has_threads());
+  SignalsBlocked blocked;
   if (!lock_try_acquire(purge_lock)) return;  // somebody is at it
   refused.store_relaxed(false);
   retention_note_purge(region_table.retention, dirty - retention_target(budget));

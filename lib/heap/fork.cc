@@ -119,7 +119,7 @@ void heap_fork_prepare() {
     return;
   }
   // A signal handler that forks finds either no lock held by this thread for a fork, or all of them.
-  SignalsBlocked blocked;
+  SignalsBlocked blocked(true);
   // What its interrupted code holds this fork passes over, and so do others until that code has released it.
   flag_interrupted();
   constexpr unsigned kForEver = ~0u;
@@ -139,7 +139,7 @@ void heap_fork_parent() {
     fork_depth--;
     return;
   }
-  SignalsBlocked blocked;
+  SignalsBlocked blocked(true);
   release_all_locks();
   // No second lock of a heap; the interrupted code goes on soon, and others look, too.
   if (flag_interrupted()) return;
@@ -155,7 +155,7 @@ void heap_fork_parent() {
 
 void heap_fork_child() {
   // Only this thread exists here.
-  SignalsBlocked blocked;
+  SignalsBlocked blocked(true);
   orphan_all_others();
   settle_all();
   accounts_rebuild(large_mapped_slices());

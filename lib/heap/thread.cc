@@ -77,7 +77,7 @@ void orphan_push(Heap* heap) {
 void heap_detach(Heap* heap) {
   remote_flush(*heap);
   // From here on the heap's lock is not that of the thread's own heap.
-  SignalsBlocked blocked(os_has_threads());
+  SignalsBlocked blocked;
   thread_heap = &heap_ended;
   {
     LockGuard guard(heap->lock);
@@ -129,7 +129,7 @@ Heap* heap_attach() {
   if (early.heap != nullptr && early.thread == os_thread_id()) return thread_heap = early.heap;
   Heap* heap;
   bool has_key;
-  SignalsBlocked blocked(os_has_threads());
+  SignalsBlocked blocked;
   {
     LockGuard guard(registry.lock);
     if (!registry.key_created) registry.key_created = pthread_key_create(&registry.key, thread_ends) == 0;

@@ -92,7 +92,7 @@ class LockGuard {
 // For locks that are held with signals blocked.
 class SharedLockGuard {
  public:
-  explicit SharedLockGuard(Lock& lock) : blocked_(os_has_threads()), guard_(lock) {}
+  explicit SharedLockGuard(Lock& lock) : guard_(lock) {}
 
  private:
   SignalsBlocked blocked_;

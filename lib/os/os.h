@@ -43,8 +43,6 @@ bool os_move(void* p, size_t old_size, void* target, size_t new_size);
 // Milliseconds of a clock that never goes back; advances in steps of a few.
 uint64_t os_clock_ms();
 
-// Whether there may be other threads: from before the second one is created. Always, if libc does not say.
-bool os_has_threads();
 // Identifies the calling thread among the living ones; never 0.
 uintptr_t os_thread_id();
 // Identifies the process; changes in the child of a fork.
@@ -74,16 +72,17 @@ void os_keep_stderr();
 // Writes one whole message to stderr. Lost silently when stderr is not ours to write to.
 void os_write(const char* text, size_t length);
 
-// No signal handler runs in this thread while one of these lives, if it is `needed`.
+// While one of these lives, no signal handler runs in this thread; if it is the only one of the process, then only
+// with `also_alone`: a sandbox may forbid the system call.
 class SignalsBlocked {
  public:
-  explicit SignalsBlocked(bool needed = true);
+  explicit SignalsBlocked(bool also_alone = false);
   ~SignalsBlocked();
   SignalsBlocked(const SignalsBlocked&) = delete;
   SignalsBlocked& operator=(const SignalsBlocked&) = delete;
 
  private:
-  bool needed_;
+  bool is_needed_;
   uint64_t before_;
 };
 

@@ -65,6 +65,9 @@ int message_descriptor() {
   return is_kept ? kept_stderr.descriptor : STDERR_FILENO;
 }
 
+// Whether there may be other threads: from before the second one is created. Always, if libc does not say.
+bool has_threads() { return &__libc_single_threaded == nullptr || __libc_single_threaded == 0; }
+
 }  // namespace
 
 size_t os_page_size() {
@@ -124,8 +127,6 @@ bool os_move(void* p, size_t old_size, void* target, size_t new_size) {
   return false;
 }
 
-bool os_has_threads() { return &__libc_single_threaded == nullptr || __libc_single_threaded == 0; }
-
 uintptr_t os_thread_id() {
 #if defined(__x86_64__)
   uintptr_t self;
@@ -177,14 +178,14 @@ void os_write(const char* text, size_t length) {
   }
 }
 
-SignalsBlocked::SignalsBlocked(bool needed) : needed_(needed), before_(0) {
-  if (!needed_) return;
+SignalsBlocked::SignalsBlocked(bool also_alone) : is_needed_(also_alone || has_threads()), before_(0) {
+  if (!is_needed_) return;
   uint64_t all = ~uint64_t{0};
   system_call(SYS_rt_sigprocmask, SIG_SETMASK, as_long(&all), as_long(&before_), sizeof all);
 }
 
 SignalsBlocked::~SignalsBlocked() {
-  if (!needed_) return;
+  if (!is_needed_) return;
   system_call(SYS_rt_sigprocmask, SIG_SETMASK, as_long(&before_), 0, sizeof before_);
 }
 
