@@ -7,7 +7,7 @@
 #include <limits.h>
 
 #include "api/stats.h"
-#include "chunk/region.h"
+#include "chunk/purge.h"
 #include "heap/evict.h"
 #include "heap/heap.h"
 #include "heap/remote.h"
@@ -15,7 +15,7 @@
 namespace poolalloc {
 
 int api_malloc_trim(size_t) {
-  uint64_t before = region_table.purged_bytes.load_relaxed();
+  uint64_t before = accounts.purged.load_relaxed();
   Heap* heap = thread_heap;
   if (heap_is_usable(heap)) {
     remote_flush(*heap);
@@ -32,7 +32,7 @@ int api_malloc_trim(size_t) {
     if (each->state.load_relaxed() != HeapState::owned) heap_trim(*each);
   }
   purge_all();
-  return region_table.purged_bytes.load_relaxed() != before ? 1 : 0;
+  return accounts.purged.load_relaxed() != before ? 1 : 0;
 }
 
 int api_mallopt(int parameter, int) {

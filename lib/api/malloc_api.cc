@@ -9,6 +9,7 @@
 
 #include "heap/find.h"
 #include "heap/foreign.h"
+#include "heap/large.h"
 #include "os/os.h"
 
 namespace poolalloc {
@@ -37,23 +38,22 @@ void* alloc_aligned(size_t alignment, size_t size) {
   return large_alloc(size, alignment, nullptr);
 }
 
-// A large block that grows is likely to grow again: it gets a mapping that can, or room for a quarter
-// more, which costs address space until it is used.
-void* alloc_grown(size_t size) {
-  void* block = large_alloc_growable(size);
-  if (block == nullptr && size > kPoolBlockMax && size < kRequestMax / 2) block = alloc_any(size + size / 4, nullptr);
-  return block;
-}
-
 // Copies to a block of another size and frees the old one. A failed call keeps the old one, and is no
 // failure if that is large enough.
 void* move_block(void* p, size_t old_size, size_t new_size) {
-  void* moved = new_size > old_size ? alloc_grown(new_size) : nullptr;
+  // A block that grows is likely to grow again.
+  void* moved = new_size > old_size ? large_alloc_growing(new_size, old_size) : nullptr;
   if (moved == nullptr) moved = alloc_any(new_size, nullptr);
   if (moved == nullptr) return new_size <= old_size ? p : checked(nullptr);
   memcpy(moved, p, old_size < new_size ? old_size : new_size);
   api_free(p);
   return moved;
+}
+
+// Whether a block of a pool may keep its place when its size changes: what it does not need is at most a fifth of it.
+bool keeps_place(const BlockPool& pool, size_t size) {
+  size_t block_size = class_size(pool.size_class);
+  return size <= block_size && (block_size - size <= block_size / 5 || size_class_of(size) == pool.size_class);
 }
 
 }  // namespace
@@ -73,9 +73,9 @@ void* api_calloc(size_t count, size_t size) {
 
 void* api_realloc(void* p, size_t size) {
   if (p == nullptr) return api_malloc(size);
-  BlockPool* pool = pool_find(p);
-  LargeBlock* large = pool == nullptr ? large_find(p) : nullptr;
-  if (PA_UNLIKELY(pool == nullptr && large == nullptr)) {
+  const BlockPool* pool = pool_find(p);
+  size_t old_size = pool != nullptr ? class_size(pool->size_class) : large_usable_size(p);
+  if (PA_UNLIKELY(old_size == 0)) {
     // Its size is unknown and its bytes must stay: all that can be done is to say no.
     foreign_pointer("realloc", p);
     errno = EINVAL;
@@ -85,16 +85,10 @@ void* api_realloc(void* p, size_t size) {
     api_free(p);
     return nullptr;
   }
-  if (pool != nullptr) {
-    size_t block_size = class_size(pool->size_class);
-    bool fits = size <= block_size && (size >= block_size / 2 || size_class_of(size) == pool->size_class);
-    if (fits) return p;
-    return move_block(p, block_size, size);
-  }
   if (size > kRequestMax) return checked(nullptr);
-  size_t old_size = large->usable_size;
+  if (pool != nullptr) return keeps_place(*pool, size) ? p : move_block(p, old_size, size);
   if (size > kPoolBlockMax) {
-    void* resized = large_resize(large, size);
+    void* resized = large_resize(p, size);
     if (resized != nullptr) return resized;
   }
   return move_block(p, old_size, size);
@@ -133,9 +127,9 @@ void* api_pvalloc(size_t size) {
 size_t api_usable_size(const void* p) {
   if (p == nullptr) return 0;
   if (const BlockPool* pool = pool_find(p)) return class_size(pool->size_class);
-  if (const LargeBlock* large = large_find(p)) return large->usable_size;
-  foreign_pointer("malloc_usable_size", p);
-  return 0;
+  size_t size = large_usable_size(p);
+  if (size == 0) foreign_pointer("malloc_usable_size", p);
+  return size;
 }
 
 }  // namespace poolalloc

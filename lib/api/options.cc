@@ -7,8 +7,8 @@
 #include <string.h>
 #include <sys/auxv.h>
 
+#include "chunk/accounts.h"
 #include "chunk/huge_pages.h"
-#include "chunk/region.h"
 #include "heap/foreign.h"
 #include "os/message.h"
 
@@ -64,10 +64,10 @@ bool parse_number(const char* value, uint64_t* number) {
   return rest != nullptr && *rest == 0;
 }
 
-// "none", or bytes with or without a suffix, rounded down to slices.
-bool parse_size(const char* value, int64_t* slices) {
+// "none", or bytes with or without a suffix.
+bool parse_size(const char* value, int64_t* size) {
   constexpr char kSuffixes[] = "KMGT";
-  *slices = kUnlimited;
+  *size = kUnlimited;
   if (strcmp(value, "none") == 0) return true;
   uint64_t bytes;
   const char* rest = parse_digits(value, 15, &bytes);
@@ -79,19 +79,19 @@ bool parse_size(const char* value, int64_t* slices) {
     if (bytes > uint64_t{INT64_MAX} >> shift) return false;
     bytes <<= shift;
   }
-  *slices = int64_t(bytes >> kSliceShift);
+  *size = int64_t(bytes);
   return true;
 }
 
 // The same, or "N%" of what the system allows this process.
-bool parse_limit(const char* value, int64_t* slices) {
-  if (*value == 0) return (*slices = kUnlimited, true);
+bool parse_limit(const char* value, int64_t* size) {
+  if (*value == 0) return (*size = kUnlimited, true);
   uint64_t percent;
   const char* rest = parse_digits(value, 3, &percent);
-  if (rest == nullptr || strcmp(rest, "%") != 0) return parse_size(value, slices);
+  if (rest == nullptr || strcmp(rest, "%") != 0) return parse_size(value, size);
   if (percent < 1 || percent > 100) return false;
   size_t whole = os_memory_limit();
-  *slices = whole == SIZE_MAX ? kUnlimited : int64_t(whole / 100 * percent >> kSliceShift);
+  *size = whole == SIZE_MAX ? kUnlimited : int64_t(whole / 100 * percent);
   if (whole != SIZE_MAX) return true;
   Message message;
   message.text("POOLALLOC_LIMIT=")
@@ -108,11 +108,11 @@ bool apply_limit(const char* value) {
   if (length >= sizeof soft || *value == 0 || (colon != nullptr && colon[1] == 0)) return false;
   memcpy(soft, value, length);
   soft[length] = 0;
-  int64_t soft_slices;
-  int64_t hard_slices;
-  if (!parse_limit(soft, &soft_slices) || !parse_limit(colon != nullptr ? colon + 1 : "", &hard_slices)) return false;
-  retention_policy.soft.store_relaxed(soft_slices < hard_slices ? soft_slices : hard_slices);
-  retention_policy.hard.store_relaxed(hard_slices);
+  int64_t soft_size;
+  int64_t hard_size;
+  if (!parse_limit(soft, &soft_size) || !parse_limit(colon != nullptr ? colon + 1 : "", &hard_size)) return false;
+  retention_policy.soft.store_relaxed(soft_size < hard_size ? soft_size : hard_size);
+  retention_policy.hard.store_relaxed(hard_size);
   return true;
 }
 
@@ -125,18 +125,18 @@ bool apply_purge(const char* value) {
 }
 
 bool apply_purge_ceiling(const char* value) {
-  int64_t slices;
-  if (!parse_size(value, &slices)) return false;
+  int64_t size;
+  if (!parse_size(value, &size)) return false;
   // What "eager" has set stays.
-  if (slices < retention_policy.ceiling.load_relaxed()) retention_policy.ceiling.store_relaxed(slices);
+  if (size < retention_policy.ceiling.load_relaxed()) retention_policy.ceiling.store_relaxed(size);
   return true;
 }
 
 bool apply_purge_floor(const char* value) {
-  int64_t slices;
-  if (!parse_size(value, &slices)) return false;
+  int64_t size;
+  if (!parse_size(value, &size)) return false;
   // And what "off" has.
-  if (retention_policy.floor.load_relaxed() != kUnlimited) retention_policy.floor.store_relaxed(slices);
+  if (retention_policy.floor.load_relaxed() != kUnlimited) retention_policy.floor.store_relaxed(size);
   return true;
 }
 

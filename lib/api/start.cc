@@ -10,7 +10,7 @@
 #include "api/options.h"
 #include "api/poolalloc.h"
 #include "api/stats.h"
-#include "chunk/region.h"
+#include "chunk/accounts.h"
 #include "heap/heap.h"
 #include "heap/usage.h"
 #include "os/message.h"
@@ -80,11 +80,10 @@ POOLALLOC_EXPORT const char* poolalloc_version(void) { return PA_VERSION; }
 // through /proc/PID/mem. Words are written by the library only.
 struct poolalloc_state {
   char magic[16];
-  const void* mapped_chunks;  // -> uint64_t
-  const void* slices_in_use;  // -> int64_t
+  const void* mapped;  // -> int64_t, bytes
+  const void* in_use;  // -> int64_t, bytes
 };
 extern "C" __attribute__((visibility("default"))) const poolalloc_state poolalloc_state;
 constinit const struct poolalloc_state poolalloc_state {
-  "libpoolalloc " PA_STRING(POOLALLOC_VERSION_MAJOR), &poolalloc::region_table.mapped_chunks,
-      &poolalloc::region_table.slices_in_use
+  "libpoolalloc " PA_STRING(POOLALLOC_VERSION_MAJOR), &poolalloc::accounts.mapped, &poolalloc::accounts.in_use
 };

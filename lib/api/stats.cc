@@ -7,10 +7,9 @@
 #include <string.h>
 
 #include "api/export.h"
-#include "chunk/region.h"
+#include "chunk/accounts.h"
 #include "heap/foreign.h"
 #include "heap/heap.h"
-#include "heap/large.h"
 #include "heap/usage.h"
 #include "os/message.h"
 
@@ -31,23 +30,23 @@ void print_amount(const char* what, uint64_t bytes, uint64_t blocks) {
 
 poolalloc_stats stats_gather() {
   Usage usage = usage_gather();
-  int64_t retained = region_table.dirty_free.load_relaxed();
+  int64_t retained = accounts.dirty_free.load_relaxed();
   poolalloc_stats stats{};
-  stats.mapped_bytes = large_mapped_bytes();
-  stats.mapped_blocks = large_mapped_count();
+  stats.mapped_bytes = usage.large_bytes;
+  stats.mapped_blocks = usage.large_blocks;
   stats.live_bytes = usage.live_bytes;
   stats.live_blocks = usage.live_blocks;
   stats.free_bytes = usage.free_bytes;
-  stats.retained_bytes = retained > 0 ? size_t(retained) * kSliceSize : 0;
-  stats.reserved_bytes = region_table.mapped_chunks.load_relaxed() * kChunkSize + stats.mapped_bytes;
-  stats.purged_bytes = region_table.purged_bytes.load_relaxed();
-  stats.peak_bytes = size_t(region_table.slices_peak.load_relaxed()) * kSliceSize;
+  stats.retained_bytes = retained > 0 ? size_t(retained) : 0;
+  stats.reserved_bytes = size_t(accounts.mapped.load_relaxed());
+  stats.purged_bytes = accounts.purged.load_relaxed();
+  stats.peak_bytes = size_t(accounts.peak.load_relaxed());
   stats.thread_count = heap_thread_count();
   stats.thread_peak = heap_thread_peak();
   stats.foreign_frees = foreign_count();
-  int64_t budget = budget_now(region_table.retention);
-  stats.budget_bytes = budget < int64_t(SIZE_MAX >> kSliceShift) ? size_t(budget) * kSliceSize : SIZE_MAX;
-  stats.needed_again_bytes = region_table.retention.needed_again.load_relaxed() * kSliceSize;
+  int64_t budget = budget_now(accounts.retention);
+  stats.budget_bytes = budget < kUnlimited ? size_t(budget) : SIZE_MAX;
+  stats.needed_again_bytes = accounts.retention.needed_again.load_relaxed();
   return stats;
 }
 
@@ -61,7 +60,7 @@ void stats_print_summary() {
   }
   print_amount("  live now        ", stats.live_bytes, stats.live_blocks);
   print_bytes("  peak resident   ", os_peak_resident(), " (the whole process)");
-  print_bytes("  peak for blocks ", stats.peak_bytes, " (pools and large blocks, whole slices)");
+  print_bytes("  peak for blocks ", stats.peak_bytes, " (pools and large blocks, touched or not)");
   print_bytes("  kept for reuse  ", stats.retained_bytes, "");
   if (stats.budget_bytes == SIZE_MAX) {
     Message().text("  of at most      unlimited").send();

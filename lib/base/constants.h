@@ -43,6 +43,7 @@ inline constexpr size_t kPoolBlockMax = size_t{64} << 10;
 // Blocks up to this size come from one-slice pools, larger ones from pools of up to kWidePoolSlices.
 inline constexpr size_t kNarrowBlockMax = size_t{8} << 10;
 inline constexpr unsigned kWidePoolSlices = 8;
+inline constexpr size_t kWidePoolSize = kWidePoolSlices * kSliceSize;
 
 // The largest request served, bytes: objects larger than PTRDIFF_MAX break pointer subtraction.
 inline constexpr size_t kRequestMax = PTRDIFF_MAX;

@@ -4,11 +4,15 @@
 // most of its address translation, but it is resident as a whole. So it is asked for where nearly all
 // of it is going to be used:
 //
-//   a chunk of pools and large blocks   when more than kHugePagesFrom of the memory cut up so far has been handed
-//                                       out to the program, and all but an eighth of it and a few MiB: one pool
-//                                       of each class that the program uses is new, whatever the heap's size
-//   a block of whole chunks or more     when it brings the whole beyond the same size; not for calloc,
-//                                       whose blocks may be meant to stay sparse
+//   a chunk of pools of small blocks   when pools have handed out more than kHugePagesFrom, and all of their memory but
+//                                      an eighth and a few MiB: one pool of each class that the program uses is new,
+//                                      whatever the heap's size
+//   a large block                      when as much is in use, and it is known to be filled: by growing (extents.h), or
+//                                      because those before it were (density.h)
+//
+// What is not known to be dense has small pages. So pools of blocks of more than kNarrowBlockMax, which may be stacks
+// or buffers of which little is used, count as pools of small blocks only if the last such blocks were filled
+// (density.h).
 //
 // Always holds: only ever advice, per mapping; memory is asked about while it is clean, so pages that
 // exist keep their size; whatever the system's policy is, nothing depends on the answer.
@@ -29,19 +33,15 @@ enum class HugePages : uint8_t {
 extern constinit Atomic<HugePages> huge_pages;
 
 inline constexpr size_t kHugePageSize = size_t{2} << 20;
-// Slices in use from which on a half-used huge page more is some per cent.
-inline constexpr int64_t kHugePagesFrom = int64_t{10} << (20 - kSliceShift);
-// Slices that the new pools of a program's classes may have untouched, in all.
-inline constexpr int64_t kNewPoolsMost = int64_t{3} << (20 - kSliceShift);
+// Bytes in use from which on a half-used huge page more is some per cent.
+inline constexpr int64_t kHugePagesFrom = int64_t{10} << 20;
+// Bytes that the new pools of a program's classes may have untouched, in all.
+inline constexpr int64_t kNewPoolsMost = int64_t{3} << 20;
 
-// For a chunk that is to be cut up: `cut` slices are so far, with `untouched` bytes never handed out.
-inline bool huge_pages_fit_cut(int64_t cut, int64_t untouched) {
-  int64_t untouched_slices = untouched >> kSliceShift;
-  return cut - untouched_slices >= kHugePagesFrom && untouched_slices <= kNewPoolsMost + cut / 8;
+// For a chunk of pools of small blocks, while pools have so many bytes, of which `untouched` were never handed out.
+inline bool huge_pages_fit_pools(int64_t pools, int64_t untouched) {
+  return pools - untouched >= kHugePagesFrom && untouched <= kNewPoolsMost + pools / 8;
 }
-
-// For a block of whole chunks, with which `in_use` slices are in use; `sparse`: it may stay so.
-inline bool huge_pages_fit_block(int64_t in_use, bool sparse) { return !sparse && in_use >= kHugePagesFrom; }
 
 // Applies the option to what the adaptive rule says.
 inline bool huge_pages_wanted(bool fit) {

@@ -1,9 +1,11 @@
-// Whose address is it: one bit per chunk of the user address space.
+// Whose address is it: for each open chunk (chunk.h) a tag in a table that free() can look into at once.
 //
-// Always holds: a bit is set exactly while that chunk has a valid header, so whoever finds it set may
-// read the descriptors. Untouched parts of the bitmap are zero pages that cost nothing.
+// Always holds: a chunk's tag stands in its place of the table only while the chunk has a valid header, so whoever
+// finds it may read the descriptors. Chunks whose numbers have the same low bits share a place, of which one can be
+// listed: chunks 512 GiB apart. An open chunk that is not listed is found by region_find_open, in slow paths. Untouched
+// parts of the table are zero pages that cost nothing.
 // Synchronization: atomic. Relaxed is enough: a thread that frees a block got it, directly or not,
-// from the thread that allocated it, and with it the view of the bit and of the header.
+// from the thread that allocated it, and with it the view of the tag and of the header.
 // Who may use it: chunk and above.
 #pragma once
 
@@ -14,28 +16,32 @@
 
 namespace poolalloc {
 
-struct ChunkBitmap {
-  static constexpr size_t kBits = size_t{1} << (kAddressBits - kChunkShift);
-  Atomic<uint64_t> words[kBits / 64];
+struct ChunkTags {
+  static constexpr size_t kPlaces = size_t{1} << 17;
+  Atomic<uint32_t> places[kPlaces];  // a chunk's number: its address / kChunkSize; 0: nobody's
 };
+static_assert(kAddressBits - kChunkShift < 32, "a chunk's number fits");
 
-extern constinit ChunkBitmap owned_chunks;
-// Chunk-aligned addresses at which a block itself starts: its header is in the chunk before.
-extern constinit ChunkBitmap aligned_blocks;
+extern constinit ChunkTags chunk_tags;
 
-PA_INLINE bool chunk_bit_test(const ChunkBitmap& map, uintptr_t address) {
-  size_t index = address >> kChunkShift;
-  return PA_LIKELY(index < ChunkBitmap::kBits) && ((map.words[index / 64].load_relaxed() >> (index % 64)) & 1) != 0;
+// Whether a listed chunk contains the address.
+PA_INLINE bool chunk_is_listed(uintptr_t address) {
+  uintptr_t number = address >> kChunkShift;
+  if (PA_UNLIKELY(number == 0)) return false;
+  return PA_LIKELY(chunk_tags.places[number % ChunkTags::kPlaces].load_relaxed() == number);
 }
 
-inline void chunk_bit_set(ChunkBitmap& map, const void* chunk) {
-  size_t index = address_of(chunk) >> kChunkShift;
-  map.words[index / 64].or_relaxed(uint64_t{1} << (index % 64));
+// Lists a chunk that has a header now, if its place is free.
+inline void chunk_list(const void* chunk) {
+  uint32_t number = uint32_t(address_of(chunk) >> kChunkShift);
+  Atomic<uint32_t>& place = chunk_tags.places[number % ChunkTags::kPlaces];
+  if (place.load_relaxed() == 0) place.cas_acquire(0, number);
 }
 
-inline void chunk_bit_clear(ChunkBitmap& map, const void* chunk) {
-  size_t index = address_of(chunk) >> kChunkShift;
-  map.words[index / 64].and_relaxed(~(uint64_t{1} << (index % 64)));
+inline void chunk_unlist(const void* chunk) {
+  uint32_t number = uint32_t(address_of(chunk) >> kChunkShift);
+  Atomic<uint32_t>& place = chunk_tags.places[number % ChunkTags::kPlaces];
+  if (place.load_relaxed() == number) place.store_relaxed(0);
 }
 
 }  // namespace poolalloc

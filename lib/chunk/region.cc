@@ -7,15 +7,15 @@
 
 #include <string.h>
 
+#include "chunk/accounts.h"
+#include "chunk/extent.h"
 #include "chunk/huge_pages.h"
 #include "chunk/os_source.h"
 
 namespace poolalloc {
 
-constinit ChunkBitmap owned_chunks{};
-constinit ChunkBitmap aligned_blocks{};
+constinit ChunkTags chunk_tags{};
 constinit RegionTable region_table{};
-constinit RetentionPolicy retention_policy = kDefaultPolicy;
 constinit Lock regions_lock{{0}, LockRank::regions};
 constinit Atomic<HugePages> huge_pages{HugePages::adaptive};
 
@@ -23,13 +23,17 @@ namespace {
 
 // Where Region records live. Synchronization: regions_lock.
 constinit Pool region_memory{nullptr, kOsSourceCapacity, 0, nullptr, nullptr};
+// In all regions. Synchronization: regions_lock.
+constinit unsigned chunks_mapped = 0;
+// The last region was locked memory, all faulted in at once. Synchronization: regions_lock.
+constinit bool maps_locked = false;
 
 // Chunks of the next region: a quarter of what there is, so that a small process has a small address
 // space and a large one few regions.
-unsigned region_growth(unsigned chunks) {
-  uint64_t growth = region_table.mapped_chunks.load_relaxed() / 4;
-  if (growth < chunks) growth = chunks;
-  return growth < kChunksPerRegion ? unsigned(growth) : kChunksPerRegion;
+unsigned region_growth() {
+  unsigned growth = maps_locked ? 1 : chunks_mapped / 4;
+  if (growth < 1) growth = 1;
+  return growth < kChunksPerRegion ? growth : kChunksPerRegion;
 }
 
 // An unmapped region's record, or a new one; nullptr when there is none. regions_lock held.
@@ -46,24 +50,30 @@ Region* region_record(unsigned* index) {
 
 }  // namespace
 
-bool region_add(unsigned chunks) {
+bool region_add() {
   unsigned index;
   Region* region = region_record(&index);
   if (region == nullptr) return false;
-  // Halve on refusal, down to what is needed: limits on address space are met, not exceeded.
-  unsigned count = region_growth(chunks);
-  void* base = os_map(count * kChunkSize, kChunkSize);
-  while (base == nullptr && count > chunks) {
-    count = count / 2 > chunks ? count / 2 : chunks;
-    base = os_map(count * kChunkSize, kChunkSize);
-  }
+  bool is_short = chunks_mapped < kShortRegions;
+  // Halve on refusal: limits on address space are met, not exceeded.
+  unsigned count = region_growth();
+  void* base = is_short ? nullptr : os_map(count * kChunkSize, kChunkSize);
+  while (base == nullptr && !is_short && count > 1) base = os_map((count /= 2) * kChunkSize, kChunkSize);
+  region->slices = base != nullptr ? kAllSlices : run_mask(0, kShortSlices);
+  if (base == nullptr) base = os_map((count = 1) * kShortSlices * kSliceSize, kChunkSize);
   if (base == nullptr) return false;
-  if (huge_pages.load_relaxed() == HugePages::off) os_advise_huge(base, count * kChunkSize, false);
   region->base = static_cast<char*>(base);
   region->chunk_count = count;
+  maps_locked = os_is_locked(base, kSliceSize);
+  if (maps_locked && count > 1 && os_unmap(region->base + kChunkSize, (count - 1) * kChunkSize)) {
+    count = region->chunk_count = 1;
+  }
+  HugePages mode = huge_pages.load_relaxed();
+  if (mode == HugePages::off) os_advise_huge(base, region_size(*region), false);
   bool is_new = index == region_table.count.load_relaxed();
   if (is_new) region_table.regions[index] = region;
-  region_table.mapped_chunks.add_relaxed(count);
+  chunks_mapped += count;
+  accounts.mapped.add_relaxed(int64_t(region_size(*region)));
   // Release: publishes the record, and for a re-used record base and chunk_count, to claimers.
   region->free_chunks.or_release(run_mask(0, count));
   if (is_new) region_table.count.store_release(index + 1);
@@ -83,7 +93,7 @@ bool regions_release_free() {
       dirty += bit_count(region.chunks[c].dirty.load_relaxed());
       used += bit_count(region.chunks[c].used.load_relaxed());
     }
-    if (!os_unmap(region.base, region.chunk_count * kChunkSize)) {
+    if (!os_unmap(region.base, region_size(region))) {
       region.free_chunks.or_release(all);
       return false;
     }
@@ -91,10 +101,8 @@ bool regions_release_free() {
       region.chunks[c].dirty.store_relaxed(0);
       region.chunks[c].used.store_relaxed(0);
     }
-    region_table.dirty_free.sub_relaxed(dirty);
-    region_table.used_free.sub_relaxed(used);
-    region_table.mapped_chunks.sub_relaxed(region.chunk_count);
-    region_table.purged_bytes.add_relaxed(dirty * kSliceSize);
+    account_unmap(int64_t(region_size(region)), int64_t(dirty * kSliceSize), int64_t(used * kSliceSize));
+    chunks_mapped -= region.chunk_count;
     region.huge_chunks.store_relaxed(0);
     region.base = nullptr;
     any = true;
@@ -103,14 +111,10 @@ bool regions_release_free() {
   return any;
 }
 
-void chunk_advise_huge(Region& region, unsigned chunk, size_t offset, bool wanted) {
+void chunk_advise_huge(Region& region, unsigned chunk, bool wanted) {
+  if (wanted == chunk_is_huge(region, chunk)) return;
   uint64_t bit = uint64_t{1} << chunk;
-  bool is_huge = (region.huge_chunks.load_relaxed() & bit) != 0;
-  if (!wanted && !is_huge) return;
-  char* start = chunk_address(region, chunk);
-  // What an earlier advice said about the part before the offset must not stay.
-  if (is_huge && (!wanted || offset != 0)) os_advise_huge(start, kChunkSize, false);
-  if (wanted) os_advise_huge(start + offset, kChunkSize - offset, true);
+  os_advise_huge(chunk_address(region, chunk), chunk_size(region), wanted);
   wanted ? region.huge_chunks.or_relaxed(bit) : region.huge_chunks.and_relaxed(~bit);
 }
 
@@ -131,69 +135,31 @@ void chunk_rebin(Region& region, unsigned chunk) {
   }
 }
 
-namespace {
-
-// Whether the chunk is open, and not the first of a huge block.
-bool is_cut(const Region& region, unsigned chunk) {
-  const char* start = chunk_address(region, chunk);
-  if (!chunk_bit_test(owned_chunks, address_of(start))) return false;
-  for (const BlockPool& slice : reinterpret_cast<const Chunk*>(start)->slices) {
-    if (slice.state == SliceState::huge) return false;
-  }
-  return true;
+void slices_account(ChunkWords& words, uint64_t bits) {
+  unsigned dirty = bit_count(words.dirty.or_relaxed(bits) & bits);
+  unsigned used = bit_count(words.used.or_relaxed(bits) & bits);
+  account_claim(int64_t(bit_count(bits) * kSliceSize), int64_t(dirty * kSliceSize), int64_t(used * kSliceSize));
 }
 
-void note_peak(int64_t in_use) {
-  int64_t peak = region_table.slices_peak.load_relaxed();
-  while (in_use > peak && !region_table.slices_peak.cas_weak_relaxed(peak, in_use)) {
-  }
-}
-
-}  // namespace
-
-bool account_claim(ChunkWords& words, uint64_t bits) {
-  unsigned count = bit_count(bits);
-  uint64_t dirty_bits = words.dirty.or_relaxed(bits) & bits;
-  uint64_t used_bits = words.used.or_relaxed(bits) & bits;
-  if (dirty_bits != 0) region_table.dirty_free.sub_relaxed(bit_count(dirty_bits));
-  int64_t in_use = region_table.slices_in_use.add_relaxed(count) + count;
-  note_peak(in_use);
-  unsigned used = bit_count(used_bits);
-  int64_t level = region_table.used_free.sub_relaxed(used) - used;
-  retention_note_claim(region_table.retention, count, bit_count(used_bits & ~dirty_bits), in_use, level, os_clock_ms());
-  return dirty_bits == 0;
-}
-
-void account_release(unsigned count) {
-  int64_t in_use = region_table.slices_in_use.sub_relaxed(count) - count;
-  region_table.dirty_free.add_relaxed(count);
-  int64_t level = region_table.used_free.add_relaxed(count) + count;
-  retention_note_release(region_table.retention, count, in_use, level, os_clock_ms());
-}
-
-void accounts_rebuild(size_t outside) {
-  int64_t in_use = int64_t(outside);
-  int64_t dirty_free = 0;
-  int64_t used_free = 0;
-  int64_t cut = 0;
+void accounts_rebuild() {
+  unsigned in_use = 0;
+  unsigned dirty = 0;
+  unsigned used = 0;
   regions_find([&](Region& region) {
     for (unsigned c = 0; region.base != nullptr && c < region.chunk_count; c++) {
       const ChunkWords& words = region.chunks[c];
-      bool closed = (region.free_chunks.load_relaxed() >> c & 1) != 0;
-      uint64_t free = closed ? kAllSlices : words.free.load_relaxed();
-      in_use += bit_count(~free);
-      if (is_cut(region, c)) cut += bit_count(~free);
-      dirty_free += bit_count(words.dirty.load_relaxed() & free);
-      used_free += bit_count(words.used.load_relaxed() & free);
+      uint64_t free = chunk_bit(region.free_chunks, c) ? region.slices : words.free.load_relaxed();
+      in_use += bit_count(region.slices & ~free);
+      dirty += bit_count(words.dirty.load_relaxed() & free);
+      used += bit_count(words.used.load_relaxed() & free);
     }
     return false;
   });
-  region_table.slices_in_use.store_relaxed(in_use);
-  region_table.slices_cut.store_relaxed(cut);
-  region_table.dirty_free.store_relaxed(dirty_free);
-  region_table.used_free.store_relaxed(used_free);
+  const ExtentTotals& extents = extent_totals();
+  accounts.large.store_relaxed(extents.in_use);
+  accounts.in_use.store_relaxed(int64_t(in_use * kSliceSize) + extents.in_use);
+  accounts.dirty_free.store_relaxed(int64_t(dirty * kSliceSize) + extents.dirty_free);
+  accounts.used_free.store_relaxed(int64_t(used * kSliceSize) + extents.used_free);
 }
-
-void account_outside(int64_t count) { note_peak(region_table.slices_in_use.add_relaxed(count) + count); }
 
 }  // namespace poolalloc

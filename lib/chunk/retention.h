@@ -6,7 +6,7 @@
 //            claiming while it releases keeps up to as much as it uses; one that only releases keeps less
 //            and less, so a peak is given back while it is freed
 //   regret   what was given back and then needed again, less a quarter of what was given back since. It lasts as long
-//            as the program goes on taking as much: the level of free slices that have been used before, dirty or
+//            as the program goes on taking as much: the level of free memory that has been used before, dirty or
 //            not, falls when they are taken; the deepest such fall below the level's recent high, the draw, is
 //            halved for every window of time that passes, and regret is never more than it
 //
@@ -28,33 +28,33 @@ namespace poolalloc {
 
 // What the user may set. Synchronization: set once at start-up; until then the defaults hold.
 struct RetentionPolicy {
-  Atomic<int64_t> floor;    // of the budget, slices
-  Atomic<int64_t> ceiling;  // of the budget, slices
-  Atomic<int64_t> soft;     // limit of what is in use and of what is free and dirty, together, slices
+  Atomic<int64_t> floor;    // of the budget, bytes
+  Atomic<int64_t> ceiling;  // of the budget, bytes
+  Atomic<int64_t> soft;     // limit of what is in use and of what is free and dirty, together, bytes
   Atomic<int64_t> hard;     // the same; allocation fails above it
 };
 
 struct Retention {
-  Atomic<int64_t> high;             // highest level in the current window, slices
+  Atomic<int64_t> high;             // highest level in the current window, bytes
   Atomic<int64_t> previous_high;    // and in the window before
-  Atomic<int64_t> draw;             // slices
-  Atomic<int64_t> regret;           // slices
-  Atomic<int64_t> churn;            // slices
-  Atomic<uint64_t> needed_again;    // slices that had been given back and were claimed, in all
+  Atomic<int64_t> draw;             // bytes
+  Atomic<int64_t> regret;           // bytes
+  Atomic<int64_t> churn;            // bytes
+  Atomic<uint64_t> needed_again;    // bytes that had been given back and were claimed, in all
   Atomic<uint64_t> window_start;    // ms
-  Atomic<int64_t> volume;           // slices claimed in the current window
+  Atomic<int64_t> volume;           // bytes claimed in the current window
   Atomic<int64_t> previous_volume;  // in the one before; or half of what it was before that, if that is more
 };
 
 inline constexpr int64_t kRetentionWindow_ms = 1000;
 // The volume of claims in a window that is not worth keeping memory for: 128 MiB, which the kernel provides in a
 // twentieth of a second, in small pages.
-inline constexpr int64_t kCheapVolume = int64_t{128} << (20 - kSliceShift);
+inline constexpr int64_t kCheapVolume = int64_t{128} << 20;
 inline constexpr int64_t kUnlimited = INT64_MAX;
 // Never purged for, unless the user says otherwise: 16 MiB; a purge that starts above it stops at half of it.
-inline constexpr int64_t kRetentionFloor = int64_t{16} << (20 - kSliceShift);
+inline constexpr int64_t kRetentionFloor = int64_t{16} << 20;
 // Distance between where a purge starts and where it stops, so that purges are few: at most 8 MiB.
-inline constexpr int64_t kRetentionStep = int64_t{8} << (20 - kSliceShift);
+inline constexpr int64_t kRetentionStep = int64_t{8} << 20;
 
 inline constexpr RetentionPolicy kDefaultPolicy{{kRetentionFloor}, {kUnlimited}, {kUnlimited}, {kUnlimited}};
 
@@ -91,7 +91,7 @@ inline void retention_note(Retention& r, int64_t level, uint64_t now_ms) {
   if (fall > r.draw.load_relaxed()) r.draw.store_relaxed(fall);
 }
 
-// Notes that `count` slices were claimed, of which `given_back` had been purged; in_use and level as they are now.
+// Notes that `count` bytes were claimed, of which `given_back` had been purged; in_use and level as they are now.
 inline void retention_note_claim(Retention& r, int64_t count, int64_t given_back, int64_t in_use, int64_t level,
                                  uint64_t now_ms) {
   retention_note(r, level, now_ms);
@@ -102,17 +102,18 @@ inline void retention_note_claim(Retention& r, int64_t count, int64_t given_back
   r.regret.store_relaxed(lower(r.regret.load_relaxed() + given_back, r.draw.load_relaxed()));
 }
 
-// Notes that `count` slices were released.
+// Notes that `count` bytes were released.
 inline void retention_note_release(Retention& r, int64_t count, int64_t in_use, int64_t level, uint64_t now_ms) {
   retention_note(r, level, now_ms);
-  retention_sink(r.churn, r.churn.load_relaxed() * count / retention_churn_max(in_use) + 1);
+  __int128 share = __int128{r.churn.load_relaxed()} * count / retention_churn_max(in_use);
+  retention_sink(r.churn, int64_t(share) + int64_t{kSliceSize});
 }
 
-// Notes that `count` slices are about to be given back, or more if the budget is less then: what is free goes beyond
+// Notes that `count` bytes are about to be given back, or more if the budget is less then: what is free goes beyond
 // what was needed again before.
 inline void retention_note_purge(Retention& r, int64_t count) { retention_sink(r.regret, count / 4); }
 
-// Dirty free slices that may be kept while `in_use` slices are used.
+// Dirty free memory that may be kept while `in_use` bytes are used.
 inline int64_t retention_budget(const Retention& r, int64_t in_use, const RetentionPolicy& policy = kDefaultPolicy) {
   int64_t volume = higher(r.volume.load_relaxed(), r.previous_volume.load_relaxed());
   int64_t earned = volume > kCheapVolume ? r.churn.load_relaxed() + r.regret.load_relaxed() : 0;

@@ -3,6 +3,8 @@
 // Who may use it: through evict.h and heap.h.
 #include "heap/evict.h"
 
+#include "chunk/accounts.h"
+#include "chunk/purge.h"
 #include "chunk/region.h"
 #include "heap/holes.h"
 #include "heap/remote.h"
@@ -19,7 +21,7 @@ constexpr unsigned kEvictMost = 1024;
 constinit Atomic<uint64_t> swept_window{0};
 // Where the next sweep goes on; nullptr: at the first heap. Synchronization: only hints; a Heap is never freed.
 constinit Atomic<Heap*> sweep_next{nullptr};
-// Slices of empty pools in huge pages that sweeps have come by since the first heap. Synchronization: a hint.
+// Bytes of empty pools in huge pages that sweeps have come by since the first heap. Synchronization: a hint.
 constinit Atomic<int64_t> huge_empty{0};
 // Whether those are more than may be kept, so that huge pages are torn for them. Synchronization: a hint.
 constinit Atomic<bool> may_tear{false};
@@ -33,7 +35,7 @@ bool is_bare(FreeList& list) {
 static_assert(offsetof(Heap, active) == 0 && sizeof(FreeList) == 16, "each list is a pair of words");
 
 // The first step: says that the batches are seized, and takes the lists of empty active pools away; `tears`: also
-// of those in huge pages, or else how many slices these have. heap.lock held.
+// of those in huge pages, or else how many bytes these have. heap.lock held.
 int64_t heap_seize(Heap& heap, bool tears) {
   int64_t spared = 0;
   heap.batches_seized.store_relaxed(1);
@@ -46,7 +48,7 @@ int64_t heap_seize(Heap& heap, bool tears) {
     // The one that was seized before may still be in force, or not: for the owner to find out.
     if (chain.seized != nullptr) continue;
     if (!tears && slice_is_huge(chain.active)) {
-      spared += chain.active->slice_count;
+      spared += chain.active->slice_count * int64_t{kSliceSize};
       continue;
     }
     chain.seized = __atomic_exchange_n(&list.head, nullptr, __ATOMIC_RELAXED);
@@ -150,10 +152,10 @@ void heap_evict_others() {
   }
 }
 
-void heap_slow_path_end(int64_t slices) {
+void heap_slow_path_end(size_t released) {
   if (heap_is_usable(thread_heap)) heap_shed_excess(*thread_heap);
-  purge_excess(slices);
-  uint64_t window = region_table.retention.window_start.load_relaxed();
+  purge_excess(released);
+  uint64_t window = accounts.retention.window_start.load_relaxed();
   uint64_t swept = swept_window.load_relaxed();
   if (PA_LIKELY(window == swept) || !swept_window.cas_weak_relaxed(swept, window)) return;
   heap_sweep();

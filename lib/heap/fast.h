@@ -18,7 +18,6 @@
 
 #include "chunk/chunk.h"
 #include "heap/heap.h"
-#include "heap/large.h"
 #include "heap/remote.h"
 
 namespace poolalloc {
@@ -34,7 +33,7 @@ PA_INLINE void* heap_malloc(size_t size) {
 
 PA_INLINE void heap_free(void* p) {
   uintptr_t address = address_of(p);
-  if (PA_UNLIKELY(!chunk_bit_test(owned_chunks, address))) return heap_free_slow(p);
+  if (PA_UNLIKELY(!chunk_is_listed(address))) return heap_free_slow(p);
   BlockPool* pool = descriptor_of(address);
   if (PA_UNLIKELY(pool->owner != thread_heap)) return heap_free_slow(p);
   if (PA_UNLIKELY(!is_multiple(address % kSliceSize, pool->reciprocal))) return heap_free_slow(p);

@@ -1,7 +1,7 @@
 // What a pointer is: the pool whose block starts there.
 //
 // Always holds: any pointer may be asked about; memory that is not ours is not touched.
-// Who may use it: heap and api. For large blocks see large_find.
+// Who may use it: heap and api. For large blocks see large_usable_size.
 #pragma once
 
 #include "pool/block_pool.h"

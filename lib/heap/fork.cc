@@ -13,8 +13,9 @@
 // (lock.h): other libraries' handlers may allocate in between.
 //
 // Who may use it: heap.h declares what the start-up code registers.
+#include "chunk/extent.h"
+#include "chunk/purge.h"
 #include "chunk/region.h"
-#include "heap/large.h"
 #include "heap/registry.h"
 #include "heap/remote.h"
 #include "os/os.h"
@@ -108,6 +109,7 @@ void release_all_locks() {
   for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) fork_unlock(heap->lock);
   fork_unlock(regions_lock);
   fork_unlock(purge_lock);
+  fork_unlock(extents_lock);
   fork_unlock(registry.lock);  // last: from here on there may be new heaps
 }
 
@@ -131,6 +133,7 @@ void heap_fork_prepare() {
   }
   fork_lock(regions_lock, kForEver);
   fork_lock(purge_lock, kForEver);
+  fork_lock(extents_lock, kForEver);
   forking_thread.store_relaxed(os_thread_id());
 }
 
@@ -150,7 +153,7 @@ void heap_fork_parent() {
     if (heap->state.load_relaxed() != HeapState::owned && heap->mailbox.load_relaxed() != nullptr)
       heap_drain_orphan(*heap);
   }
-  purge_excess(kWidePoolSlices);
+  purge_excess(kWidePoolSize);
 }
 
 void heap_fork_child() {
@@ -158,7 +161,7 @@ void heap_fork_child() {
   SignalsBlocked blocked(true);
   orphan_all_others();
   settle_all();
-  accounts_rebuild(large_mapped_slices());
+  accounts_rebuild();
   heap_fork_parent();
 }
 

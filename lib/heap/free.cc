@@ -24,7 +24,7 @@ static PA_INLINE bool is_block_offset(const BlockPool& pool, size_t offset) {
 }
 
 BlockPool* pool_find(const void* p) {
-  if (!chunk_bit_test(owned_chunks, address_of(p))) return nullptr;
+  if (!chunk_is_open(address_of(p))) return nullptr;
   BlockPool* pool = descriptor_of(p);
   pool -= pool->back;
   if (pool->owner == nullptr) return nullptr;
@@ -34,7 +34,7 @@ BlockPool* pool_find(const void* p) {
 
 PA_NOINLINE void heap_free_slow(void* p) {
   // The most frequent case first: a block of another heap, in the first slice of its pool.
-  if (PA_LIKELY(chunk_bit_test(owned_chunks, address_of(p)))) {
+  if (PA_LIKELY(chunk_is_listed(address_of(p)))) {
     BlockPool* pool = descriptor_of(p);
     bool is_others = pool->owner != nullptr && pool->owner != thread_heap;
     if (PA_LIKELY(is_others && is_block_offset(*pool, address_of(p) % kSliceSize))) {
@@ -51,9 +51,7 @@ PA_NOINLINE void heap_free_slow(void* p) {
     if (list_count_down(list)) heap_pool_trap(pool);
     return;
   }
-  LargeBlock* large = large_find(p);
-  if (large != nullptr) return large_free(large);
-  foreign_pointer("free", p);
+  if (!large_free(p)) foreign_pointer("free", p);
 }
 
 PA_COLD void foreign_pointer(const char* function, const void* p) {

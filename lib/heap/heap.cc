@@ -5,7 +5,8 @@
 // Who may use it: through heap.h.
 #include "heap/heap.h"
 
-#include "chunk/region.h"
+#include "chunk/accounts.h"
+#include "chunk/purge.h"
 #include "heap/holes.h"
 #include "heap/remote.h"
 #include "heap/usage.h"
@@ -96,8 +97,10 @@ void pool_wake(Heap& heap, BlockPool* pool, int64_t live) {
   chain_push(heap.chains[pool->size_class], pool);
 }
 
-// Bytes of a pool that were never handed out.
-size_t pool_untouched(const BlockPool& pool) { return size_t(pool.capacity - pool.size) * class_size(pool.size_class); }
+// Bytes of a pool that were never handed out, if they count.
+size_t pool_untouched(const BlockPool& pool) {
+  return pool_counts_untouched(pool) ? size_t(pool.capacity - pool.size) * class_size(pool.size_class) : 0;
+}
 
 // On no chain, no live block -> gone.
 void pool_release(Heap& heap, BlockPool* pool) {
@@ -111,7 +114,7 @@ void pool_release(Heap& heap, BlockPool* pool) {
 // A fresh pool, on no chain; nullptr: no memory.
 BlockPool* pool_grow(Heap& heap, unsigned size_class) {
   unsigned slices = class_slices(size_class, heap.chains[size_class].pool_count);
-  BlockPool* pool = slices_acquire(slices, 1, true).first;
+  BlockPool* pool = slices_acquire(slices, class_is_narrow(size_class) || heap.density.is_dense());
   if (pool == nullptr) return nullptr;
   block_pool_init(*pool, &heap, size_class, class_size(size_class), slice_header_size(pool), slices * kSliceSize);
   pool->slice_count = uint8_t(slices);
@@ -129,10 +132,17 @@ bool pool_bump(Heap& heap, BlockPool* pool) {
   if (pool_fill(heap, pool)) return true;
   if (pool->size == pool->capacity) return false;
   size_t block_size = class_size(pool->size_class);
-  unsigned before = pool->size;
+  size_t before = pool_untouched(*pool);
   block_pool_bump(*pool, slice_address(pool), block_size, bump_size(*pool, block_size));
-  heap.untouched_change -= int64_t((pool->size - before) * block_size);
+  heap.untouched_change -= int64_t(before - pool_untouched(*pool));
   return true;
+}
+
+// Notes whether the blocks of a wide pool, all handed out, are filled.
+void pool_judge(Heap& heap, const BlockPool& pool) {
+  if (class_is_narrow(pool.size_class)) return;
+  size_t size = class_size(pool.size_class);
+  heap.density.judge(slice_address(&pool) + pool.capacity / 2 * size, size);
 }
 
 // Active pool -> wherever it belongs, with no active pool left.
@@ -163,7 +173,7 @@ void evicted_release(Heap& heap) {
 }  // namespace
 
 void heap_report_untouched(Heap& heap) {
-  region_table.untouched.add_relaxed(heap.untouched_change);
+  accounts.untouched.add_relaxed(heap.untouched_change);
   heap.untouched_change = 0;
 }
 
@@ -177,6 +187,7 @@ bool heap_refill(Heap& heap, unsigned size_class) {
   // Bump.
   if (chain.active != nullptr) {
     if (pool_bump(heap, chain.active)) return true;
+    if (chain.first == nullptr) pool_judge(heap, *chain.active);
     active_put_away(heap, chain.active);
   }
   evicted_release(heap);
@@ -219,7 +230,7 @@ void heap_pool_settle(Heap& heap, BlockPool* pool) {
 static bool active_is_spared(Heap& heap, PoolChain& chain) {
   constexpr uint16_t kMost = 30000;
   if (heap_thread_count() < 2) return true;
-  uint64_t window = region_table.retention.window_start.load_relaxed();
+  uint64_t window = accounts.retention.window_start.load_relaxed();
   if (PA_UNLIKELY(window != heap.patience_from)) {
     for (PoolChain& each : heap.chains) each.patience = each.spared = 0;
     heap.patience_from = window;
@@ -259,7 +270,7 @@ PA_NOINLINE void heap_pool_trap(BlockPool* pool) {
     if (has_mail) heap_collect(heap);
     PA_CHECK(heap_is_valid(heap));
   }
-  heap_slow_path_end(kWidePoolSlices);
+  heap_slow_path_end(kWidePoolSize);
 }
 
 int64_t heap_pool_live(const BlockPool& pool) {
@@ -331,7 +342,7 @@ static PA_COLD void* shared_alloc(unsigned size_class) {
     if (list.head != nullptr || heap_refill(shared_heap, size_class)) block = list_pop(list);
   }
   heap_drain_orphan(shared_heap);
-  purge_excess(kWidePoolSlices);
+  purge_excess(kWidePoolSize);
   return block;
 }
 
@@ -351,7 +362,7 @@ PA_NOINLINE void* heap_malloc_slow(size_t size) {
   }
   remote_age(*heap);
   usage_note(1);
-  heap_slow_path_end(kWidePoolSlices);
+  heap_slow_path_end(kWidePoolSize);
   return block;
 }
 

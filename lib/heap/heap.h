@@ -17,6 +17,7 @@
 #pragma once
 
 #include "chunk/chunk.h"
+#include "chunk/density.h"
 #include "heap/size_class.h"
 #include "os/lock.h"
 
@@ -70,12 +71,13 @@ struct alignas(kCacheLine) Heap {
   uint64_t walked_window;            // when the chains were last walked; see holes.h. Synchronization: owner only
   uint32_t paths_since_walk;         // slow paths. Synchronization: owner only
   uint32_t walk_patience;            // how many make a walk due. Synchronization: owner only
-  int64_t loose;                     // this heap's part of region_table.pool_loose. Synchronization: lock
+  int64_t loose;                     // this heap's part of accounts.pool_loose. Synchronization: lock
   uint32_t filled;                   // bytes of holes, not yet noted as needed again. Synchronization: lock
   Atomic<uint32_t> batches_busy;     // the owner is at its batches
   Atomic<uint32_t> batches_seized;   // or somebody else may be. Synchronization: written under lock
   uint64_t seized_ms;                // when they, and lists, were last seized. Synchronization: lock
-  int64_t untouched_change;          // of region_table.untouched, not yet added to it. Synchronization: lock
+  int64_t untouched_change;          // of accounts.untouched, not yet added to it. Synchronization: lock
+  Density density;                   // of blocks in wide pools. Synchronization: lock
   bool has_evicted;                  // there may be pools without a live block on chains. Synchronization: lock
   unsigned inherited;                // how many live blocks too many its pools may count. Synchronization: fork
 
@@ -104,6 +106,9 @@ constexpr SmallLists small_lists_compute() {
   return lists;
 }
 inline constexpr SmallLists kSmallLists = small_lists_compute();
+
+// Whether what the pool never handed out is in accounts.untouched: only chunks of such pools have huge pages.
+inline bool pool_counts_untouched(const BlockPool& pool) { return class_is_narrow(pool.size_class); }
 
 // Index of a pool's first block: not 0 where a chunk header takes the front.
 inline unsigned pool_first_index(const BlockPool& pool) {
@@ -149,9 +154,9 @@ bool heap_is_valid(const Heap& heap);
 
 // --- Without a lock ------------------------------------------------------------------------------------
 
-// At the end of every slow path that may have released `slices` slices: gives memory back if too much is free,
+// At the end of every slow path that may have released so many bytes: gives memory back if too much is free,
 // and looks after threads that sleep when it is time to.
-void heap_slow_path_end(int64_t slices);
+void heap_slow_path_end(size_t released);
 
 // --- Threads (thread.cc) -----------------------------------------------------------------------------
 

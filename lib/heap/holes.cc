@@ -3,6 +3,7 @@
 // Who may use it: through holes.h.
 #include "heap/holes.h"
 
+#include "chunk/accounts.h"
 #include "chunk/region.h"
 #include "heap/remote.h"
 #include "os/os.h"
@@ -46,13 +47,13 @@ int64_t pool_loose(const BlockPool& pool) {
 
 // What the heap has, in the account of all.
 void loose_report(Heap& heap, int64_t loose) {
-  region_table.pool_loose.add_relaxed(loose - heap.loose);
+  accounts.pool_loose.add_relaxed(loose - heap.loose);
   heap.loose = loose;
 }
 
 // How many bytes of what is loose should go; 0 while there is no more than may be kept, or was lately.
 int64_t loose_excess() {
-  int64_t loose = region_table.pool_loose.load_relaxed();
+  int64_t loose = accounts.pool_loose.load_relaxed();
   uint64_t window = os_clock_ms() / kLasting_ms;
   uint64_t last = lasting.window.load_relaxed();
   if (window != last && lasting.window.cas_weak_relaxed(last, window)) {
@@ -62,8 +63,7 @@ int64_t loose_excess() {
   if (loose < lasting.low.load_relaxed()) lasting.low.store_relaxed(loose);
   int64_t least = lower(lasting.low.load_relaxed(), lasting.previous_low.load_relaxed());
   int64_t budget = budget_now(Retention{});
-  if (least >> kSliceShift <= budget) return 0;
-  return least - (retention_target(budget) << kSliceShift);
+  return least <= budget ? 0 : least - retention_target(budget);
 }
 
 // Makes holes in the pools behind the first of a chain, the last one first, until `excess` bytes less are loose.
@@ -73,9 +73,9 @@ int64_t chain_shed(Heap& heap, PoolChain& chain, BlockPool* last, int64_t excess
     int64_t loose = pool_loose(*pool);
     if (loose == 0) continue;
     if (chain.barren >= kBarrenMost) return shed;
-    uint64_t before = region_table.purged_bytes.load_relaxed();
+    uint64_t before = accounts.purged.load_relaxed();
     pool_shed(heap, pool);
-    bool was_barren = int64_t(region_table.purged_bytes.load_relaxed() - before) * 8 < loose;
+    bool was_barren = int64_t(accounts.purged.load_relaxed() - before) * 8 < loose;
     chain.barren = was_barren ? uint8_t(chain.barren + 1) : 0;
     shed += loose;
   }
@@ -89,7 +89,7 @@ bool pool_fill(Heap& heap, BlockPool* pool) {
   heap.filled += kHoleGrain;
   if (heap.filled < kSliceSize) return true;
   heap.filled = 0;
-  region_table.retention.needed_again.add_relaxed(1);
+  accounts.retention.needed_again.add_relaxed(kSliceSize);
   return true;
 }
 
@@ -107,12 +107,12 @@ void pool_shed(Heap& heap, BlockPool* pool) {
                   [&](size_t from, size_t end) {
                     if (from < end) pages_purge(start + from, end - from);
                   });
-  heap.untouched_change += int64_t((before - pool->size) * block_size);
+  if (pool_counts_untouched(*pool)) heap.untouched_change += int64_t((before - pool->size) * block_size);
   pool_looked(pool) = pool->state == SliceState::partial ? uint16_t(pool->parked_list.count) : 0;
 }
 
 void heap_shed_excess(Heap& heap) {
-  uint64_t window = region_table.retention.window_start.load_relaxed();
+  uint64_t window = accounts.retention.window_start.load_relaxed();
   bool is_new_window = window != heap.walked_window;
   if (PA_LIKELY(++heap.paths_since_walk < heap.walk_patience && !is_new_window)) return;
   heap.walked_window = window;

@@ -5,6 +5,7 @@
 // Who may use it: through remote.h.
 #include "heap/remote.h"
 
+#include "chunk/purge.h"
 #include "chunk/region.h"
 #include "heap/evict.h"
 
@@ -62,9 +63,10 @@ unsigned batch_limit(const BlockPool& pool) {
   return bytes > size ? unsigned(bytes / size) : 1;
 }
 
-// Neighbouring pools differ, and so do those in the same places of neighbouring chunks.
+// Neighbouring pools differ, and so do those in the same places of neighbouring chunks, and all those of four chunks of
+// short regions.
 uintptr_t pool_hash(const BlockPool* pool) {
-  return (address_of(pool) >> kDescriptorShift) ^ (address_of(pool) >> kChunkShift);
+  return (address_of(pool) >> kDescriptorShift) + (address_of(pool) >> kChunkShift) * (kShortSlices + 1);
 }
 
 void batch_send(RemoteBatch& batch) {
@@ -100,7 +102,7 @@ void message_splice(Heap& heap, Block* last) {
 
 void mailbox_look(Heap& owner) {
   owner.state.load_relaxed() != HeapState::owned ? heap_drain_orphan(owner) : heap_reap(owner);
-  purge_excess(kWidePoolSlices);
+  purge_excess(kWidePoolSize);
 }
 
 unsigned remote_take(Heap& heap, Heap** owners) {

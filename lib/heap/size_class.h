@@ -49,11 +49,15 @@ inline unsigned size_class_of(size_t size) {
 }
 inline size_t class_size(unsigned size_class) { return kSizeClasses.size[size_class]; }
 
+// Whether the class has pools of one slice, which fill up. Wider blocks may be stacks, or buffers of which little is
+// used.
+inline bool class_is_narrow(unsigned size_class) { return class_size(size_class) <= kNarrowBlockMax; }
+
 // Slices of the next pool of this class for a heap that has `pool_count` of them. Wide pools start
 // small, because their unused part would be resident in a huge page.
 inline unsigned class_slices(unsigned size_class, unsigned pool_count) {
   size_t size = class_size(size_class);
-  if (size <= kNarrowBlockMax) return 1;
+  if (class_is_narrow(size_class)) return 1;
   unsigned least = size <= 2 * kNarrowBlockMax ? 2 : 4;
   return pool_count < 2 ? least << pool_count : kWidePoolSlices;
 }

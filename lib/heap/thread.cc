@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "chunk/os_source.h"
-#include "chunk/region.h"
+#include "chunk/purge.h"
 #include "heap/registry.h"
 #include "heap/remote.h"
 #include "os/os.h"
@@ -33,6 +33,7 @@ constinit Heap shared_heap{
     .batches_seized = {0},
     .seized_ms = 0,
     .untouched_change = 0,
+    .density = {0},
     .has_evicted = false,
     .inherited = 0,
     .mailbox = {nullptr},
@@ -91,7 +92,7 @@ void heap_detach(Heap* heap) {
   fence_seq_cst();
   heap_drain_orphan(*heap);
   orphan_push(heap);
-  purge_excess(kWidePoolSlices);
+  purge_excess(kWidePoolSize);
 }
 
 // The key's destructor. Destructors that run later and allocate are served by the shared heap. The

@@ -5,9 +5,10 @@
 // Who may use it: through usage.h.
 #include "heap/usage.h"
 
+#include "chunk/accounts.h"
+#include "chunk/extent.h"
 #include "chunk/region.h"
 #include "heap/heap.h"
-#include "heap/large.h"
 #include "heap/size_class.h"
 
 // Owners write what is read here without synchronization; see "always holds" in usage.h.
@@ -41,14 +42,6 @@ PA_RACY void add_pool_at_rest(Usage& usage, const BlockPool& pool) {
   add_pool(usage, block_size, blocks, block_pool_live(pool.state, unsigned(blocks), pool.parked_list.count));
 }
 
-PA_RACY void add_large(Usage& usage, BlockPool& slice) {
-  const LargeBlock& large = as_large(&slice);
-  const char* block = static_cast<const char*>(large.block);
-  if (block < slice_address(&slice) || block >= slice_address(&slice) + kSliceSize) return;
-  usage.live_blocks++;
-  usage.live_bytes += large.usable_size;
-}
-
 PA_RACY Usage usage_of_chunk(Chunk* chunk) {
   Usage usage{};
   for (BlockPool& slice : chunk->slices) {
@@ -56,10 +49,6 @@ PA_RACY Usage usage_of_chunk(Chunk* chunk) {
       case SliceState::partial:
       case SliceState::parked:
         add_pool_at_rest(usage, slice);
-        break;
-      case SliceState::large:
-      case SliceState::huge:
-        add_large(usage, slice);
         break;
       default:
         break;
@@ -87,13 +76,18 @@ void add(Usage& usage, const Usage& more) {
 }  // namespace
 
 Usage usage_gather() {
-  Usage usage{large_mapped_bytes(), large_mapped_count(), 0};
+  Usage usage{};
+  {
+    SharedLockGuard guard(extents_lock);
+    usage.live_bytes = usage.large_bytes = extent_totals().block_bytes;
+    usage.live_blocks = usage.large_blocks = extent_totals().block_count;
+  }
   SharedLockGuard guard(regions_lock);
   for (const Heap* heap = heap_list(); heap != nullptr; heap = heap->next) add_active_pools(usage, *heap);
   open_chunks_each([&](Chunk* chunk) {
     Usage found = usage_of_chunk(chunk);
     // A chunk that was closed meanwhile may have been read while others wrote over its header.
-    if (chunk_bit_test(owned_chunks, address_of(chunk))) add(usage, found);
+    if (chunk_is_open(address_of(chunk))) add(usage, found);
   });
   return usage;
 }
@@ -101,7 +95,7 @@ Usage usage_gather() {
 void usage_sample_slow(size_t weight) {
   if (notes_until_sample.sub_relaxed(int64_t(weight)) > int64_t(weight)) return;
   // A walk looks at every slice; as many notes pay for it.
-  notes_until_sample.store_relaxed(region_table.slices_in_use.load_relaxed() / 4 + 16);
+  notes_until_sample.store_relaxed(accounts.in_use.load_relaxed() / int64_t{4 * kSliceSize} + 16);
   usage_peak();
 }
 
@@ -113,7 +107,9 @@ Usage usage_peak() {
     peak_blocks.store_relaxed(usage.live_blocks);
     break;
   }
-  return Usage{peak_bytes.load_relaxed(), peak_blocks.load_relaxed(), usage.free_bytes};
+  usage.live_bytes = peak_bytes.load_relaxed();
+  usage.live_blocks = peak_blocks.load_relaxed();
+  return usage;
 }
 
 }  // namespace poolalloc

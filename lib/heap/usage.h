@@ -16,7 +16,9 @@ namespace poolalloc {
 struct Usage {
   uint64_t live_bytes;
   uint64_t live_blocks;
-  uint64_t free_bytes;  // of free blocks in pools
+  uint64_t free_bytes;   // of free blocks in pools
+  uint64_t large_bytes;  // the large blocks among the live ones
+  uint64_t large_blocks;
 };
 
 Usage usage_gather();

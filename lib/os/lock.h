@@ -20,7 +20,7 @@
 namespace poolalloc {
 
 // In the order in which they may be taken while another is held.
-enum class LockRank : uint8_t { heaps, heap, regions, purge };
+enum class LockRank : uint8_t { heaps, heap, regions, purge, extents };
 
 struct Lock {
   Atomic<uintptr_t> word;  // Synchronization: atomic

@@ -26,19 +26,22 @@ void* os_map(size_t size, size_t alignment);
 bool os_unmap(void* p, size_t size);
 
 // Gives the memory of [p, p+size) back and keeps the range; it reads as zeros afterwards. False
-// when the kernel refuses (locked memory): contents are then unchanged.
+// when the kernel refuses (locked memory, before Linux 5.18): contents are then unchanged.
 bool os_purge(void* p, size_t size);
+
+// Whether [p, p+size), fresh from os_map, is locked memory: then the kernel has faulted all of it in already.
+bool os_is_locked(void* p, size_t size);
 
 // Asks the kernel for huge pages in [p, p+size), or for none. Only advice: no answer.
 void os_advise_huge(void* p, size_t size, bool wanted);
 
-// Makes [p, p+old_size), part of one mapping, new_size bytes long where it is. False when that cannot be
-// done: everything is then as it was.
-bool os_resize(void* p, size_t old_size, size_t new_size);
-// Moves [p, p+old_size), part of one mapping, without copying to [target, target+new_size), which is
-// the caller's and is replaced. False when that cannot be done: [p, p+old_size) is then as it was, and the
-// target is no longer the caller's.
-bool os_move(void* p, size_t old_size, void* target, size_t new_size);
+// Moves [p, p+old_size), part of one mapping, without copying to where the kernel has room for new_size bytes, and
+// unmaps what was at p. nullptr when that cannot be done: everything is then as it was.
+void* os_move(void* p, size_t old_size, size_t new_size);
+
+// Whether the aligned four bytes at p can be read and are not zero. Never faults, whatever p is. What was never
+// touched reads as zero, and takes no memory for being read.
+bool os_word_is_set(const void* p);
 
 // Milliseconds of a clock that never goes back; advances in steps of a few.
 uint64_t os_clock_ms();

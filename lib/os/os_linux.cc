@@ -3,6 +3,7 @@
 // Always holds: system calls are issued directly; a negative result is classified here and nowhere
 // else. Optional calls that a sandbox may refuse are never needed for correctness.
 // Who may use it: through os.h only.
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
@@ -29,8 +30,21 @@ namespace {
 
 inline long as_long(const volatile void* p) { return long(address_of(p)); }
 
-// Where the next mapping would extend the last one, so that the kernel can merge them.
-constinit Atomic<uintptr_t> next_hint{0};
+// Where what was mapped last begins, or what was unmapped last ended: the next mapping goes below it, so that the
+// kernel can merge them.
+constinit Atomic<uintptr_t> lowest{0};
+
+// Mappings merge within so many bytes only: the kernel lets a process fork only if each single mapping could be had
+// once more.
+constexpr uintptr_t kMergeWithin = uintptr_t{1} << 30;
+
+// Where a mapping should go; 0: anywhere.
+uintptr_t place_below(uintptr_t below, size_t size, size_t alignment) {
+  if (below <= size + alignment) return 0;
+  uintptr_t start = round_down(below - size, alignment);
+  bool may_touch = start / kMergeWithin == (below - 1) / kMergeWithin;
+  return may_touch || start + size < below ? start : start - alignment;
+}
 
 void* map_at(uintptr_t hint, size_t size) {
   // Not MAP_NORESERVE: the kernel shall refuse what it never could give.
@@ -42,6 +56,9 @@ void* map_at(uintptr_t hint, size_t size) {
 bool unmap(uintptr_t start, uintptr_t end) {
   return start == end || !failed(system_call(SYS_munmap, long(start), long(end - start)));
 }
+
+// MADV_DONTNEED_LOCKED, since Linux 5.18.
+constexpr int kDontNeedLocked = 24;
 
 constinit Atomic<bool> stderr_is_ours{true};
 
@@ -85,8 +102,7 @@ size_t os_page_size() {
 void* os_map(size_t size, size_t alignment) {
   PA_ASSERT(is_power_of_two(alignment) && size % os_page_size() == 0);
   if (size == 0 || size > kRequestMax - alignment) return nullptr;
-  uintptr_t hint = next_hint.load_relaxed();
-  hint = hint > size ? round_down(hint - size, alignment) : 0;
+  uintptr_t hint = place_below(lowest.load_relaxed(), size, alignment);
   void* p = map_at(hint, size);
   if (p == nullptr) return nullptr;
   if (address_of(p) % alignment != 0) {
@@ -99,32 +115,40 @@ void* os_map(size_t size, size_t alignment) {
     unmap(start + size, address_of(wide) + size + alignment - os_page_size());
     p = pointer_to(start);
   }
-  next_hint.store_relaxed(address_of(p));
+  lowest.store_relaxed(address_of(p));
   return p;
 }
 
-bool os_unmap(void* p, size_t size) { return unmap(address_of(p), address_of(p) + size); }
+bool os_unmap(void* p, size_t size) {
+  uintptr_t start = address_of(p);
+  if (!unmap(start, start + size)) return false;
+  // So that the same addresses are used again.
+  lowest.store_relaxed(start + size);
+  return true;
+}
 
-bool os_purge(void* p, size_t size) { return !failed(system_call(SYS_madvise, as_long(p), long(size), MADV_DONTNEED)); }
+bool os_purge(void* p, size_t size) {
+  return !failed(system_call(SYS_madvise, as_long(p), long(size), MADV_DONTNEED)) ||
+         !failed(system_call(SYS_madvise, as_long(p), long(size), kDontNeedLocked));
+}
+
+bool os_is_locked(void* p, size_t size) {
+  // Refused for locked memory, and for nothing else that was mapped just now.
+  return failed(system_call(SYS_madvise, as_long(p), long(size), MADV_DONTNEED));
+}
 
 void os_advise_huge(void* p, size_t size, bool wanted) {
   system_call(SYS_madvise, as_long(p), long(size), wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
 
-bool os_resize(void* p, size_t old_size, size_t new_size) {
-  return !failed(system_call(SYS_mremap, as_long(p), long(old_size), long(new_size), 0));
+void* os_move(void* p, size_t old_size, size_t new_size) {
+  long result = system_call(SYS_mremap, as_long(p), long(old_size), long(new_size), MREMAP_MAYMOVE);
+  return failed(result) ? nullptr : pointer_to(uintptr_t(result));
 }
 
-bool os_move(void* p, size_t old_size, void* target, size_t new_size) {
-  long result = system_call(SYS_mremap, as_long(p), long(old_size), long(new_size), MREMAP_MAYMOVE | MREMAP_FIXED,
-                            as_long(target));
-  if (!failed(result)) return true;
-  // Whether the kernel has unmapped the target it does not say, and if it has, another thread may have mapped
-  // something there. Only what can be mapped anew was free.
-  result = system_call(SYS_mmap, as_long(target), long(new_size), PROT_NONE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
-  if (!failed(result)) unmap(uintptr_t(result), uintptr_t(result) + new_size);
-  return false;
+bool os_word_is_set(const void* p) {
+  // Moves no waiters from the word to itself, provided that it is zero: refused if it is not, or cannot be read.
+  return system_call(SYS_futex, as_long(p), FUTEX_CMP_REQUEUE_PRIVATE, 0, 0, as_long(p), 0) == -EAGAIN;
 }
 
 uintptr_t os_thread_id() {

@@ -102,12 +102,9 @@ enum class SliceState : uint8_t {
   partial,   // first slice of a pool on its heap's chain: has blocks to give
   parked,    // first slice of a pool off the chain: every block was live when it was parked
   interior,  // another slice of a pool: the first one is `back` slices before
-  large,     // first slice of a run that is one block
-  huge,      // slice in a chunk header at which a block of whole chunks starts
-  mapped,    // the same for a block that has a mapping of its own
 };
 
-// One slice's descriptor, one cache line. For large blocks see LargeBlock in chunk/chunk.h.
+// One slice's descriptor, one cache line.
 struct alignas(kCacheLine) BlockPool {
   Heap* owner;           // nullptr unless this is the first slice of a pool
   FreeList* list;        // the list in force
@@ -119,7 +116,7 @@ struct alignas(kCacheLine) BlockPool {
   uint16_t size;        // index of the first block never handed out
   uint8_t size_class;
   SliceState state;
-  uint8_t slice_count;  // slices of the run, also of large blocks
+  uint8_t slice_count;  // slices of the pool
   uint8_t back;         // slices to the first one: 0 but in interior slices
 };
 

@@ -10,13 +10,14 @@
 #include <map>
 
 #include "accounts.h"
+#include "chunk/purge.h"
 #include "test_util.h"
 
 namespace poolalloc {
 namespace {
 
 using test::dirty_free;
-using test::expect_regions_valid;
+using test::expect_memory_valid;
 using test::Random;
 using test::slices_in_use;
 
@@ -39,24 +40,19 @@ bool is_marked(const Slices& run, unsigned char value) {
   return true;
 }
 
-unsigned random_count(Random& random) { return 1 + unsigned(random.below(random.below(4) == 0 ? 63 : 10)); }
-unsigned random_alignment(Random& random, unsigned count) {
-  unsigned alignment = 1u << random.below(6);
-  while (alignment > 1 && alignment + count > kSlicesPerChunk) alignment /= 2;
-  return alignment;
-}
+unsigned random_count(Random& random) { return 1 + unsigned(random.below(random.below(4) == 0 ? kWidePoolSlices : 3)); }
 
 class ChunkTest : public testing::Test {
  protected:
   void SetUp() override { in_use_before = slices_in_use(); }
   void TearDown() override {
     EXPECT_EQ(slices_in_use(), in_use_before);
-    expect_regions_valid();
+    expect_memory_valid();
   }
   int64_t in_use_before;
 };
 
-TEST_F(ChunkTest, SlicesAreClaimedExtendedAndReleasedLikeInTheModel) {
+TEST_F(ChunkTest, SlicesAreClaimedAndReleasedLikeInTheModel) {
   struct Held {
     Slices run;
     unsigned char value;
@@ -69,61 +65,35 @@ TEST_F(ChunkTest, SlicesAreClaimedExtendedAndReleasedLikeInTheModel) {
   auto let_go = [&](const Slices& run) {
     for (unsigned i = 0; i < run.count; i++) owned[slice_address(run.first) + i * kSliceSize]--;
     count_held -= run.count;
+    slices_release(run.first, run.count);
   };
   for (int step = 0; step < 30000 && !HasFatalFailure(); step++) {
     unsigned char value = static_cast<unsigned char>(1 + random.below(255));
-    uint64_t what = random.below(10);
-    if (what < 5 && count_held < 3000) {
-      unsigned count = random_count(random), alignment = random_alignment(random, count);
-      bool header_allowed = random.below(2) == 0;
-      SliceRun claimed = slices_acquire(count, alignment, header_allowed);
-      ASSERT_NE(claimed.first, nullptr);
-      Slices run{claimed.first, count};
+    if (random.below(10) < 5 && count_held < 3000) {
+      unsigned count = random_count(random);
+      Slices run{slices_acquire(count, random.below(2) == 0), count};
+      ASSERT_NE(run.first, nullptr);
       unsigned start = slice_index(run.first);
-      ASSERT_EQ(start % alignment, 0u);
       ASSERT_LE(start + count, kSlicesPerChunk);
-      ASSERT_TRUE((count == 1 && header_allowed) || start != 0) << "a run has the header's slice";
+      ASSERT_TRUE(count == 1 || start != 0) << "a run has the header's slice";
       for (unsigned i = 0; i < count; i++) {
         hold(slice_address(run.first) + i * kSliceSize);
         ASSERT_EQ(run.first[i].state, SliceState::free);
         ASSERT_EQ(run.first[i].owner, nullptr);
         ASSERT_EQ(run.first[i].reciprocal, 0u);
       }
-      if (claimed.zeroed) {
-        ASSERT_TRUE(test::bytes_all(run_start(run), run_size(run), 0)) << "claimed to be zero";
-      }
       mark(run, value);
       held.push_back({run, value});
       count_held += count;
-    } else if (what < 6 && !held.empty()) {
-      Held& each = held[random.below(held.size())];
-      unsigned more = 1 + unsigned(random.below(8));
-      if (slice_index(each.run.first) == 0) continue;
-      if (!slices_extend(each.run.first, each.run.count, each.run.count + more)) continue;
-      ASSERT_TRUE(is_marked(each.run, each.value));
-      for (unsigned i = 0; i < more; i++) hold(slice_address(each.run.first) + (each.run.count + i) * kSliceSize);
-      each.run.count += more;
-      count_held += more;
-      mark(each.run, each.value);
     } else if (!held.empty()) {
       size_t index = random.below(held.size());
-      Held& each = held[index];
-      ASSERT_TRUE(is_marked(each.run, each.value)) << "somebody else wrote into the run";
-      if (what == 9 && each.run.count > 1) {  // a part, as when a block shrinks
-        unsigned keep = 1 + unsigned(random.below(each.run.count - 1));
-        Slices rest{each.run.first + keep, each.run.count - keep};
-        let_go(rest);
-        slices_release(rest.first, rest.count);
-        each.run.count = keep;
-      } else {
-        let_go(each.run);
-        slices_release(each.run.first, each.run.count);
-        held[index] = held.back();
-        held.pop_back();
-      }
+      ASSERT_TRUE(is_marked(held[index].run, held[index].value)) << "somebody else wrote into the run";
+      let_go(held[index].run);
+      held[index] = held.back();
+      held.pop_back();
     }
     ASSERT_EQ(slices_in_use(), in_use_before + count_held);
-    if (step % 50 == 0) expect_regions_valid();
+    if (step % 50 == 0) expect_memory_valid();
     if (step % 2000 == 0) purge_all();
   }
   for (const Held& each : held) {
@@ -132,38 +102,19 @@ TEST_F(ChunkTest, SlicesAreClaimedExtendedAndReleasedLikeInTheModel) {
   }
 }
 
-TEST_F(ChunkTest, ExtendingOverAUsedSliceOrTheEndFailsAndChangesNothing) {
-  SliceRun a = slices_acquire(20, 1, true);
-  SliceRun b = slices_acquire(1, 1, true);
-  ASSERT_EQ(chunk_of(a.first), chunk_of(b.first));
-  while (slice_index(b.first) == 0) b = slices_acquire(1, 1, true);
-  ASSERT_EQ(b.first, a.first + 20) << "the lowest free run is taken";
-  int64_t in_use = slices_in_use();
-  EXPECT_FALSE(slices_extend(a.first, 20, 21));
-  EXPECT_FALSE(slices_extend(b.first, 1, 64));
-  EXPECT_EQ(slices_in_use(), in_use);
-  EXPECT_TRUE(slices_extend(b.first, 1, 2));
-  EXPECT_EQ(slices_in_use(), in_use + 1);
-  slices_release(b.first, 2);
-  EXPECT_TRUE(slices_extend(a.first, 20, 22));
-  slices_release(a.first, 22);
-  BlockPool* zero = chunk_of(a.first)->slices;
-  slices_release(zero, 1);
-}
-
 TEST_F(ChunkTest, AChunkClosesWhenItsLastSliceIsReleased) {
   std::vector<BlockPool*> slices;
-  for (unsigned i = 0; i < 3 * kSlicesPerChunk; i++) slices.push_back(slices_acquire(1, 1, true).first);
+  for (unsigned i = 0; i < 3 * kSlicesPerChunk; i++) slices.push_back(slices_acquire(1, true));
   std::map<Chunk*, int> chunks;
   for (BlockPool* each : slices) {
     Chunk* chunk = chunk_of(each);
     chunks[chunk]++;
-    EXPECT_TRUE(chunk_bit_test(owned_chunks, address_of(chunk)));
+    EXPECT_TRUE(chunk_is_open(address_of(chunk)));
   }
   for (BlockPool* each : slices) {
     Chunk* chunk = chunk_of(each);
     slices_release(each, 1);
-    EXPECT_EQ(chunk_bit_test(owned_chunks, address_of(chunk)), --chunks[chunk] > 0);
+    EXPECT_EQ(chunk_is_open(address_of(chunk)), --chunks[chunk] > 0);
   }
 }
 
@@ -171,10 +122,12 @@ TEST_F(ChunkTest, FullChunksAreFilledBeforeOthersAreOpened) {
   std::vector<BlockPool*> slices;
   std::map<Chunk*, int> chunks;
   for (unsigned i = 0; i < 8 * kSlicesPerChunk; i++) {
-    slices.push_back(slices_acquire(1, 1, true).first);
+    slices.push_back(slices_acquire(1, true));
     chunks[chunk_of(slices.back())]++;
   }
-  EXPECT_EQ(chunks.size(), 8u);
+  int not_full = 0;
+  for (auto& [chunk, count] : chunks) not_full += unsigned(count) < bit_count(chunk->info.region->slices);
+  EXPECT_LE(not_full, 1);
   for (BlockPool* each : slices) slices_release(each, 1);
 }
 
@@ -182,7 +135,8 @@ TEST_F(ChunkTest, PurgingLeavesNothingDirtyAndEverythingFreeReadsZero) {
   // One slice of each chunk stays in use, so that open chunks are purged too.
   std::vector<Slices> runs;
   for (int i = 0; i < 60; i++) {
-    runs.push_back({slices_acquire(i % 12 == 0 ? 1 : 12, 1, true).first, i % 12 == 0 ? 1u : 12u});
+    unsigned count = i % 8 == 0 ? 1 : kWidePoolSlices;
+    runs.push_back({slices_acquire(count, true), count});
     memset(run_start(runs.back()), 0x5a, run_size(runs.back()));
   }
   std::vector<Slices> kept;
@@ -195,12 +149,12 @@ TEST_F(ChunkTest, PurgingLeavesNothingDirtyAndEverythingFreeReadsZero) {
   }
   purge_all();
   EXPECT_EQ(dirty_free(), 0);
-  expect_regions_valid();
+  expect_memory_valid();
   for (const Slices& run : kept) EXPECT_TRUE(test::bytes_all(run_start(run), run_size(run), 0x5a));
   regions_find([&](Region& region) {
     for (unsigned c = 0; region.base != nullptr && c < region.chunk_count; c++) {
       if (test::is_closed(region, c)) {
-        EXPECT_TRUE(test::bytes_all(chunk_address(region, c), kChunkSize, 0));
+        EXPECT_TRUE(test::bytes_all(chunk_address(region, c), chunk_size(region), 0));
       }
       uint64_t free = region.chunks[c].free.load_relaxed();
       for (unsigned s = 1; s < kSlicesPerChunk; s++) {
@@ -214,114 +168,58 @@ TEST_F(ChunkTest, PurgingLeavesNothingDirtyAndEverythingFreeReadsZero) {
   for (const Slices& run : kept) slices_release(run.first, run.count);
 }
 
-TEST_F(ChunkTest, AHeadersSliceIsSaidToBeZeroOnlyIfItsRestIs) {
-  std::vector<BlockPool*> others;
-  BlockPool* zero = slices_acquire(1, 1, true).first;
-  for (; slice_index(zero) != 0; zero = slices_acquire(1, 1, true).first) others.push_back(zero);
-  BlockPool* neighbour = slices_acquire(1, 1, true).first;  // keeps the chunk open
-  ASSERT_EQ(chunk_of(neighbour), chunk_of(zero));
-  memset(run_start({zero, 1}), 0x77, run_size({zero, 1}));
-  slices_release(zero, 1);
-  purge_all();
-  SliceRun again = slices_acquire(1, 1, true);
-  ASSERT_EQ(again.first, zero);
-  if (again.zeroed) {
-    EXPECT_TRUE(test::bytes_all(run_start({zero, 1}), run_size({zero, 1}), 0));
-  }
-  slices_release(zero, 1);
-  slices_release(neighbour, 1);
-  for (BlockPool* each : others) slices_release(each, 1);
-}
-
 TEST_F(ChunkTest, FreeMemoryAboveTheBudgetGoesBack) {
   purge_all();
-  std::vector<Chunk*> chunks;
-  bool zeroed;
-  for (int i = 0; i < 10; i++) {
-    chunks.push_back(chunks_acquire(16, false, &zeroed));
-    ASSERT_NE(chunks.back(), nullptr);
-  }
-  uint64_t purged = region_table.purged_bytes.load_relaxed();
+  std::vector<BlockPool*> slices;
+  for (int i = 0; i < 10000; i++) slices.push_back(slices_acquire(1, true));
+  uint64_t purged = accounts.purged.load_relaxed();
   // What earlier tests took again and again is forgotten.
-  region_table.retention.draw.store_relaxed(0);
-  for (Chunk* each : chunks) {
-    chunks_release(each, 16);
-    purge_excess(16 * kSlicesPerChunk);
-    EXPECT_LE(dirty_free(), retention_budget(region_table.retention, slices_in_use()));
+  accounts.retention.draw.store_relaxed(0);
+  for (BlockPool* each : slices) {
+    slices_release(each, 1);
+    purge_excess(kSliceSize);
+    EXPECT_LE(dirty_free(), retention_budget(accounts.retention, accounts.in_use.load_relaxed()));
   }
-  EXPECT_GE(region_table.purged_bytes.load_relaxed() - purged, size_t{500} << 20) << "of 640 MiB";
-}
-
-TEST_F(ChunkTest, WholeChunksAreContiguousDescribedAndZeroWhenSaidSo) {
-  struct Held {
-    Chunk* chunk;
-    unsigned count;
-    unsigned char value;
-  };
-  Random random(5);
-  std::vector<Held> held;
-  std::map<char*, int> owned;
-  auto edges = [](const Held& h, unsigned i) { return reinterpret_cast<char*>(h.chunk) + i * kChunkSize; };
-  for (int step = 0; step < 2000; step++) {
-    if (held.size() < 20 && random.below(2) == 0) {
-      bool zeroed = false;
-      unsigned count = 1 + unsigned(random.below(random.below(8) == 0 ? 64 : 6));
-      Chunk* chunk = chunks_acquire(count, false, &zeroed);
-      ASSERT_NE(chunk, nullptr);
-      ASSERT_EQ(address_of(chunk) % kChunkSize, 0u);
-      ASSERT_EQ(chunk_address(*chunk->info.region, chunk->info.index), reinterpret_cast<char*>(chunk));
-      ASSERT_LE(chunk->info.index + count, chunk->info.region->chunk_count);
-      ASSERT_TRUE(chunk_bit_test(owned_chunks, address_of(chunk)));
-      Held now{chunk, count, static_cast<unsigned char>(1 + random.below(255))};
-      for (unsigned i = 0; i < count; i++) {
-        ASSERT_EQ(owned[edges(now, i)]++, 0) << "a chunk is handed out twice";
-        if (i > 0) {
-          ASSERT_FALSE(chunk_bit_test(owned_chunks, address_of(edges(now, i))));
-        }
-        if (zeroed && random.below(8) == 0) {
-          size_t header = i == 0 ? kChunkHeaderSize : 0;
-          ASSERT_TRUE(test::bytes_all(edges(now, i) + header, kChunkSize - header, 0));
-        }
-        memset(edges(now, i) + kSliceSize, now.value, 100);
-      }
-      held.push_back(now);
-    } else if (!held.empty()) {
-      size_t index = random.below(held.size());
-      Held gone = held[index];
-      held[index] = held.back();
-      held.pop_back();
-      for (unsigned i = 0; i < gone.count; i++) {
-        ASSERT_TRUE(test::bytes_all(edges(gone, i) + kSliceSize, 100, gone.value));
-        owned[edges(gone, i)]--;
-      }
-      chunks_release(gone.chunk, gone.count);
-      ASSERT_FALSE(chunk_bit_test(owned_chunks, address_of(gone.chunk)));
-    }
-    if (step % 100 == 0) expect_regions_valid();
-    if (step % 300 == 0) purge_all();
-  }
-  for (const Held& each : held) chunks_release(each.chunk, each.count);
+  EXPECT_GE(accounts.purged.load_relaxed() - purged, size_t{500} << 20) << "of 625 MiB";
 }
 
 TEST_F(ChunkTest, FreeRegionsCanBeUnmappedAndMappedAgain) {
-  bool zeroed;
-  Chunk* chunk = chunks_acquire(3, false, &zeroed);
-  memset(byte_offset(chunk, kSliceSize), 1, 1000);
-  SliceRun kept = slices_acquire(2, 1, true);
-  chunks_release(chunk, 3);
+  BlockPool* kept = slices_acquire(2, true);
   for (int round = 0; round < 3; round++) {
     {
       LockGuard guard(regions_lock);
       regions_release_free();
       EXPECT_FALSE(regions_release_free()) << "nothing is left to unmap";
     }
-    expect_regions_valid();
-    chunk = chunks_acquire(40, false, &zeroed);
-    ASSERT_NE(chunk, nullptr);
-    chunks_release(chunk, 40);
-    expect_regions_valid();
+    expect_memory_valid();
+    std::vector<BlockPool*> slices;
+    for (int i = 0; i < 1000; i++) slices.push_back(slices_acquire(1, true));
+    for (BlockPool* each : slices) slices_release(each, 1);
+    expect_memory_valid();
   }
-  slices_release(kept.first, 2);
+  slices_release(kept, 2);
+}
+
+TEST_F(ChunkTest, AnOpenChunkIsFoundWhereItsPlaceInTheTableIsTaken) {
+  std::vector<BlockPool*> slices{slices_acquire(1, true)};
+  // As if a chunk 512 GiB away were listed in the places of all chunks that are opened next.
+  std::vector<Atomic<uint32_t>*> taken;
+  for (Atomic<uint32_t>& place : chunk_tags.places) {
+    if (place.load_relaxed() != 0) continue;
+    place.store_relaxed(~uint32_t{0});
+    taken.push_back(&place);
+  }
+  for (int i = 0; i < 300; i++) slices.push_back(slices_acquire(1, true));
+  int unlisted = 0;
+  for (BlockPool* each : slices) {
+    unlisted += !chunk_is_listed(address_of(each));
+    EXPECT_TRUE(chunk_is_open(address_of(slice_address(each)) + 100));
+  }
+  EXPECT_GT(unlisted, 0);
+  EXPECT_FALSE(chunk_is_open(address_of(this)));
+  expect_memory_valid();
+  for (BlockPool* each : slices) slices_release(each, 1);
+  for (Atomic<uint32_t>* place : taken) place->store_relaxed(0);
 }
 
 // --- Threads --------------------------------------------------------------------------------------------
@@ -336,48 +234,29 @@ TEST_F(ChunkTest, NoSliceHasTwoOwnersAmongThreads) {
   test::in_threads(4, [&](unsigned thread) {
     Random random(100 + thread);
     struct Held {
-      char* start;
-      BlockPool* first;  // nullptr: whole chunks
-      unsigned count;    // slices
+      BlockPool* first;
+      unsigned count;
     };
     const uint64_t stamp = thread + 1;
     std::vector<Held> held;
-    auto take = [&](char* start, unsigned count) {
-      for (unsigned i = 0; i < count; i++) violations += stamp_of(start + i * kSliceSize).exchange(stamp) != 0;
-    };
-    auto leave = [&](char* start, unsigned count) {
-      for (unsigned i = 0; i < count; i++) violations += stamp_of(start + i * kSliceSize).exchange(0) != stamp;
-    };
     auto release = [&](size_t index) {
       Held gone = held[index];
       held[index] = held.back();
       held.pop_back();
-      leave(gone.start, gone.count);
-      if (gone.first != nullptr) {
-        slices_release(gone.first, gone.count);
-      } else {
-        chunks_release(reinterpret_cast<Chunk*>(gone.start), gone.count / kSlicesPerChunk);
+      for (unsigned i = 0; i < gone.count; i++) {
+        violations += stamp_of(slice_address(gone.first) + i * kSliceSize).exchange(0) != stamp;
       }
+      slices_release(gone.first, gone.count);
     };
     for (int step = 0; step < 15000; step++) {
       uint64_t what = random.below(100);
       if (what < 50 && held.size() < 60) {
         unsigned count = random_count(random);
-        BlockPool* first = slices_acquire(count, random_alignment(random, count), true).first;
-        take(slice_address(first), count);
-        held.push_back({slice_address(first), first, count});
-      } else if (what < 55 && !held.empty()) {
-        Held& each = held[random.below(held.size())];
-        if (each.first == nullptr || slice_index(each.first) == 0) continue;
-        if (!slices_extend(each.first, each.count, each.count + 2)) continue;
-        take(each.start + each.count * kSliceSize, 2);
-        each.count += 2;
-      } else if (what < 57) {
-        bool zeroed;
-        unsigned count = 1 + unsigned(random.below(3));
-        char* start = reinterpret_cast<char*>(chunks_acquire(count, false, &zeroed));
-        take(start, count * kSlicesPerChunk);
-        held.push_back({start, nullptr, count * kSlicesPerChunk});
+        BlockPool* first = slices_acquire(count, random.below(2) == 0);
+        for (unsigned i = 0; i < count; i++) {
+          violations += stamp_of(slice_address(first) + i * kSliceSize).exchange(stamp) != 0;
+        }
+        held.push_back({first, count});
       } else if (what == 57 && step % 16 == 0) {
         purge_all();
       } else if (!held.empty()) {

@@ -128,7 +128,7 @@ TEST_F(Evict, WhoeverComesByLooksIntoSleepersMailboxesOnceInAWindowOfTime) {
   EXPECT_EQ(slices_in_use(), full);
   // Where the last sweep stopped is not known, so more than one may be needed.
   for (int i = 0; i < 3; i++) {
-    region_table.retention.window_start.add_relaxed(1);
+    accounts.retention.window_start.add_relaxed(1);
     heap_slow_path_end(0);
   }
   EXPECT_LE(slices_in_use() - in_use_before, (full - in_use_before) / 4);
@@ -164,7 +164,7 @@ void sweep(Heap& heap) {
   }
   // Where the last sweep has stopped is not known.
   for (int i = 0; i < 2; i++) {
-    region_table.retention.window_start.add_relaxed(1);
+    accounts.retention.window_start.add_relaxed(1);
     heap_slow_path_end(0);
   }
 }
@@ -253,7 +253,7 @@ TEST_F(Sweep, EmptyPoolsInHugePagesAreTakenWhenTheyAreMoreThanMayBeKept) {
   info.region->huge_chunks.or_relaxed(uint64_t{1} << info.index);
   for (int i = 0; i < 4; i++) sweep(sleeper.heap());
   EXPECT_EQ(pool->state, SliceState::active);
-  ASSERT_LT(region_table.slices_in_use.load_relaxed(), 16) << "a sixteenth of it may be kept";
+  ASSERT_LT(accounts.in_use.load_relaxed(), 16 * int64_t{kSliceSize}) << "a sixteenth of it may be kept";
   retention_policy.floor.store_relaxed(0);
   for (int i = 0; i < 4; i++) sweep(sleeper.heap());
   retention_policy.floor.store_relaxed(kRetentionFloor);

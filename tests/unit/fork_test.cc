@@ -135,17 +135,17 @@ TEST(Fork, AChildsAccountsAreThoseOfItsParent) {
   for (size_t size : {100, 20000, 100000, 5000000, 140 << 20 | 1, 150 << 20 | 1, 160 << 20 | 1}) {
     blocks.push_back(api_malloc(size));
   }
-  int64_t in_use = test::slices_in_use();
+  int64_t in_use = test::bytes_in_use();
   EXPECT_EQ(in_child([&] {
-              if (test::slices_in_use() != in_use) return 12;
+              if (test::bytes_in_use() != in_use) return 12;
               for (void* p : blocks) api_free(p);
               api_malloc_trim(0);
-              return test::slices_in_use() == 0 && test::dirty_free() == 0 ? 0 : 13;
+              return test::bytes_in_use() == 0 && test::dirty_free() == 0 ? 0 : 13;
             }),
             0);
   for (void* p : blocks) api_free(p);
   api_malloc_trim(0);
-  EXPECT_EQ(test::slices_in_use(), 0);
+  EXPECT_EQ(test::bytes_in_use(), 0);
 }
 
 TEST(Fork, AChildForkedAmidRunningThreadsWorksAndItsBlocksAreWhole) {

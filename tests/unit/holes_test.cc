@@ -44,7 +44,7 @@ class Holes : public test::HeapTest {
   static void forget() {
     LockGuard guard(thread_heap->lock);
     heap_loose_forget(*thread_heap);
-    Retention& all = region_table.retention;
+    Retention& all = accounts.retention;
     for (auto* field : {&all.draw, &all.regret, &all.churn, &all.high, &all.previous_high}) field->store_relaxed(0);
   }
   // `total` bytes of blocks of the size.
@@ -74,7 +74,7 @@ class Holes : public test::HeapTest {
     }
   }
   void free_all(size_t size) { thin_out(size, SIZE_MAX); }
-  static uint64_t purged() { return region_table.purged_bytes.load_relaxed(); }
+  static uint64_t purged() { return accounts.purged.load_relaxed(); }
   static unsigned hidden() {
     unsigned count = 0;
     for (const PoolChain& chain : thread_heap->chains) {
@@ -97,7 +97,7 @@ TEST_F(Holes, AFewSurvivorsDoNotKeepTheMemoryAroundThem) {
     thin_out(size, kept_of);
     do_something_else();
     EXPECT_GT(hidden() * size, kTotal / 24) << "blocks of " << size;
-    EXPECT_LT(region_table.pool_loose.load_relaxed(), int64_t(kTotal / 2)) << "blocks of " << size;
+    EXPECT_LT(accounts.pool_loose.load_relaxed(), int64_t(kTotal / 2)) << "blocks of " << size;
     for (char* each : blocks) EXPECT_TRUE(pattern_holds(each, size, 1));
     // All can be used again.
     fill(size);
@@ -166,14 +166,14 @@ TEST_F(Holes, LittleIsNotWorthTheWork) {
 }
 
 TEST_F(Holes, AThreadThatEndsLeavesNothingInTheAccounts) {
-  int64_t loose = region_table.pool_loose.load_relaxed();
+  int64_t loose = accounts.pool_loose.load_relaxed();
   test::in_thread([&] {
     fill(kSize);
     thin_out(kSize, kKeptOf);
     do_something_else();
-    EXPECT_NE(region_table.pool_loose.load_relaxed(), loose);
+    EXPECT_NE(accounts.pool_loose.load_relaxed(), loose);
   });
-  EXPECT_EQ(region_table.pool_loose.load_relaxed(), loose);
+  EXPECT_EQ(accounts.pool_loose.load_relaxed(), loose);
   free_all(kSize);
 }
 

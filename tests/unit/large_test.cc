@@ -10,6 +10,7 @@
 #include "accounts.h"
 #include "api/glibc_api.h"
 #include "api/malloc_api.h"
+#include "chunk/purge.h"
 #include "heap/foreign.h"
 #include "os/os.h"
 #include "test_util.h"
@@ -18,8 +19,8 @@ namespace poolalloc {
 namespace {
 
 using test::bytes_all;
+using test::bytes_in_use;
 using test::Random;
-using test::slices_in_use;
 
 constexpr size_t kKiB = 1024, kMiB = 1024 * kKiB, kGiB = 1024 * kMiB;
 
@@ -63,25 +64,27 @@ std::vector<size_t> border_sizes() {
 
 class Large : public testing::Test {
  protected:
+  static size_t blocks() {
+    LockGuard guard(extents_lock);
+    return extent_totals().block_count;
+  }
   void SetUp() override {
     foreign_policy.store_relaxed(ForeignPolicy::ignore);
     api_free(api_malloc(1));
     api_malloc_trim(0);
-    in_use_before = slices_in_use();
-    mapped_before = large_mapped_bytes();
-    count_before = large_mapped_count();
+    in_use_before = bytes_in_use();
+    count_before = blocks();
     foreign_before = foreign_count();
   }
   void TearDown() override {
     api_malloc_trim(0);
-    EXPECT_EQ(slices_in_use(), in_use_before);
-    EXPECT_EQ(large_mapped_bytes(), mapped_before);
-    EXPECT_EQ(large_mapped_count(), count_before);
+    EXPECT_EQ(bytes_in_use(), in_use_before);
+    EXPECT_EQ(blocks(), count_before);
     EXPECT_EQ(foreign_count(), foreign_before) << "a block of ours was not recognised";
-    test::expect_regions_valid();
+    test::expect_memory_valid();
   }
   int64_t in_use_before;
-  size_t mapped_before, count_before;
+  size_t count_before;
   uint64_t foreign_before;
 };
 
@@ -114,7 +117,7 @@ TEST_F(Large, EveryAlignmentUpTo1GiBHoldsForEverySize) {
       ASSERT_EQ(address_of(a) % alignment, 0u);
       ASSERT_EQ(address_of(b) % alignment, 0u);
       // Two pointers into a chunk's header or into one another would show.
-      ASSERT_TRUE(address_of(a) % kChunkSize >= kChunkHeaderSize || !chunk_bit_test(owned_chunks, address_of(a)))
+      ASSERT_TRUE(address_of(a) % kChunkSize >= kChunkHeaderSize || !chunk_is_open(address_of(a)))
           << "a block of " << size << " aligned to " << alignment << " overlaps a chunk's header";
       size_t usable = api_usable_size(a);
       ASSERT_GE(usable, size);
@@ -180,7 +183,7 @@ TEST_F(Large, GrowingStepByStepKeepsContentsAndAccounts) {
       }
       api_free(p);
       api_malloc_trim(0);
-      EXPECT_EQ(slices_in_use(), in_use_before) << "from " << start << " in steps of " << step;
+      EXPECT_EQ(bytes_in_use(), in_use_before) << "from " << start << " in steps of " << step;
     }
   }
 }

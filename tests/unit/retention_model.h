@@ -1,6 +1,6 @@
 // A made-up program and a memory that follows the retention policy (chunk/retention.h) at once.
 //
-// Always holds: time is the model's own, so that any history can be replayed; amounts are slices.
+// Always holds: time is the model's own, so that any history can be replayed; amounts are bytes.
 // Who may use it: retention_test.cc and the program that draws histories (tests/bench/policy).
 #pragma once
 
@@ -8,12 +8,12 @@
 
 namespace poolalloc::test {
 
-inline constexpr int64_t kMiB = int64_t{1} << (20 - kSliceShift);  // slices
+inline constexpr int64_t kMiB = int64_t{1} << 20;
 inline constexpr int64_t kGiB = 1024 * kMiB;
 
 class RetentionModel {
  public:
-  // Claims (count > 0) or releases slices, evenly over `ms`, in steps of a MiB.
+  // Claims (count > 0) or releases bytes, evenly over `ms`, in steps of a MiB.
   void change(int64_t count, uint64_t ms) {
     int64_t steps = (count < 0 ? -count : count) / kMiB;
     for (int64_t i = 1; i <= steps; i++) {

@@ -1,4 +1,4 @@
-// Laws of retention (chunk/retention.h): histories of the level of free slices are replayed, and the
+// Laws of retention (chunk/retention.h): histories of the level of free memory are replayed, and the
 // budget must follow what was needed again.
 //
 // Always holds: time is the test's own.

@@ -33,7 +33,7 @@ class ThreadHeap : public test::HeapTest {
  protected:
   void TearDown() override {
     HeapTest::TearDown();
-    test::expect_regions_valid();
+    test::expect_memory_valid();
   }
 };
 

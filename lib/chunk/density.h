@@ -1,0 +1,36 @@
+// Whether a program fills its blocks: asked of the last ones, so that the next ones may have huge pages.
+//
+// Judging a block reads a word of a few of its pages, through the kernel, because the program may have protected or
+// unmapped them. A page that was filled begins with something, in most programs. Most of the last few blocks must have
+// been full; so no more than two or three blocks have huge pages for nothing.
+//
+// Always holds: no page becomes resident by being judged.
+// Who may use it: extents.cc for large blocks, heap for pools of blocks that may be sparse.
+#pragma once
+
+#include "base/bits.h"
+#include "os/os.h"
+
+namespace poolalloc {
+
+// The verdicts on the last few blocks.
+struct Density {
+  static constexpr unsigned kLast = 4, kEnough = 3;
+
+  uint32_t full;  // bit i: the last one but i was
+
+  bool is_dense() const { return bit_count(full) >= kEnough; }
+
+  // Looks at the last page of a block, and at a few between.
+  void judge(const void* block, size_t size) {
+    constexpr unsigned kEighths[] = {8, 7, 5, 3, 1};
+    bool is_full = true;
+    for (unsigned eighths : kEighths) {
+      uintptr_t place = round_down(address_of(block) + size / 8 * eighths - 1, os_page_size());
+      is_full = is_full && os_word_is_set(pointer_to<void>(place));
+    }
+    full = (full << 1 | unsigned{is_full}) % (1u << kLast);
+  }
+};
+
+}  // namespace poolalloc

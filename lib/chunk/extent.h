@@ -1,0 +1,101 @@
+// Extents: runs of OS pages, each of which is one large block or free, and what is known of each.
+//
+// Large blocks take whole OS pages and nothing besides: what describes an extent stands apart, in a record. There is a
+// record for each 32 KiB of address space (a unit; extent_map.h), and an extent is at least as long, so no two start,
+// and no two end, in the same unit: the record of a unit describes the extent that starts there, and names the one that
+// ends there. So the neighbours of an extent are found in two steps, and free ones grow together.
+//
+// The equations:
+//   extents do not overlap; each consists of whole OS pages and has at least kExtentUnit bytes
+//   a free extent is clean (it reads as zeros: never used, or given back) or dirty (its memory may be resident), and
+//   no two neighbours are free, of the same kind and mapping, and alike in huge pages
+//   every free extent is in the bin of its size and kind; dirty ones are also in a queue, by when they were released
+//   `is_huge` says what the kernel has been told last about huge pages in the whole extent
+//   an extent is within one mapping, as the kernel sees it, where its advice is the same: what was moved never becomes
+//   one with what is beside it
+//
+// Where a block comes from: the smallest dirty extent that fits well, then the smallest clean one, then new address
+// space, a quarter more than there is. A block that grows by realloc takes free extents behind it; to have such, it is
+// placed in the largest ones. One of several MiB is moved by the kernel, page by page, to where it has room.
+//
+// Synchronization: everything under extents_lock. A record's `start` may be read without: whoever holds a block finds
+// its own address there.
+// Who may use it: chunk; heap through large.h and for fork.
+#pragma once
+
+#include "base/atomic.h"
+#include "base/constants.h"
+#include "os/lock.h"
+
+namespace poolalloc {
+
+// The least size of an extent, bytes, and the grain of the records.
+inline constexpr unsigned kExtentShift = 15;
+inline constexpr size_t kExtentUnit = size_t{1} << kExtentShift;
+
+enum class ExtentState : uint8_t { none, clean, dirty, block };
+
+struct alignas(kCacheLine) Extent {
+  Atomic<uintptr_t> start;  // address; 0: no extent starts in this unit
+  size_t size;              // bytes
+  Extent* ending;           // the extent that ends in this unit, if one does
+  ExtentState state;
+  bool is_huge;
+  uint16_t mapping;     // 0: as it was mapped; else which of the moves it came by, about
+  uint32_t used_pages;  // OS pages of a free extent that have been in use before, dirty or not
+  union {
+    struct {             // a free extent
+      Extent* next;      // in its bin
+      Extent* previous;  // in its bin
+      Extent* newer;     // in the queue of dirty extents
+      Extent* older;
+    };
+    struct {              // a block
+      size_t block_size;  // bytes that its user may use, whole OS pages
+      size_t fresh_size;  // bytes that were clean when it was claimed
+    };
+  };
+};
+static_assert(sizeof(Extent) == kCacheLine);
+
+extern constinit Lock extents_lock;
+
+// What the accounts (accounts.h) have of extents; exact while extents_lock is held. With the number of blocks, and
+// their bytes.
+struct ExtentTotals {
+  int64_t in_use, dirty_free, used_free, clean_free;
+  size_t block_count, block_bytes;
+};
+const ExtentTotals& extent_totals();
+
+struct ExtentClaim {
+  void* block;  // nullptr: no memory
+  bool zeroed;
+};
+
+// A block of `size` bytes, aligned to `alignment`, a power of two; their sum does not overflow. `sparse`: much of it
+// may never be touched.
+ExtentClaim extent_claim(size_t size, size_t alignment, bool sparse);
+// A block for one that has had `filled` bytes and is growing: placed where it can grow on. nullptr: no memory.
+void* extent_claim_growing(size_t size, size_t filled);
+// Bytes that the user of the block at p may use; 0: no block starts there, whatever p is.
+size_t extent_block_size(const void* p);
+// Frees the block at p; its extent's size, 0: no block starts there. Purges nothing: see purge_excess.
+size_t extent_release(void* p);
+// Changes the size of a block where it is; false: that cannot be done, and nothing has changed. What a smaller block
+// leaves is free.
+bool extent_resize(void* p, size_t size);
+// Moves the pages of a block, without copying, to where it can have `size` bytes; nullptr: nothing has changed.
+void* extent_move(void* p, size_t size);
+
+// --- For giving memory back: no lock held, but purge_lock by extents_purge -----------------------------------
+
+// Gives back about `excess` bytes of dirty extents, the oldest first, at least one; how many, 0: none are left, or the
+// kernel refuses.
+size_t extents_purge(size_t excess);
+// Bytes of dirty extents.
+size_t extents_dirty_size();
+// Unmaps all free extents; whether there were any.
+bool extents_unmap();
+
+}  // namespace poolalloc

@@ -1,0 +1,117 @@
+// From an address to the record of its unit (extent_map.h).
+//
+// Who may use it: through extent_map.h.
+#include "chunk/extent_map.h"
+
+#include "base/bits.h"
+#include "os/os.h"
+
+namespace poolalloc {
+namespace {
+
+constexpr unsigned kLeafShift = 26;
+constexpr unsigned kBranchShift = 36;
+
+struct Leaf {
+  Extent records[size_t{1} << (kLeafShift - kExtentShift)];
+};
+struct Branch {
+  Atomic<Leaf*> leaves[size_t{1} << (kBranchShift - kLeafShift)];
+};
+
+constinit Atomic<Branch*> branches[size_t{1} << (kAddressBits - kBranchShift)]{};
+
+// Tables that are not in use yet. Synchronization: extents_lock.
+template <typename Table>
+struct Spares {
+  struct Link {
+    Link* next;
+  };
+  static_assert(sizeof(Table) % kSliceSize == 0 || sizeof(Table) < kSliceSize);
+  Link* first = nullptr;
+  unsigned count = 0;
+
+  bool reserve(unsigned wanted) {
+    while (count < wanted) {
+      void* memory = os_map(round_up(sizeof(Table), os_page_size()), os_page_size());
+      if (memory == nullptr) return false;
+      Link* link = static_cast<Link*>(memory);
+      link->next = first;
+      first = link;
+      count++;
+    }
+    return true;
+  }
+  // A zeroed table; nullptr: no memory.
+  Table* take() {
+    if (!reserve(1)) return nullptr;
+    Link* link = first;
+    first = link->next;
+    link->next = nullptr;
+    count--;
+    return reinterpret_cast<Table*>(link);
+  }
+};
+constinit Spares<Leaf> spare_leaves;
+constinit Spares<Branch> spare_branches;
+
+// The table that `place` names, made if there is none; nullptr: no memory.
+template <typename Table>
+Table* table_at(Atomic<Table*>& place, Spares<Table>& spares) {
+  Table* table = place.load_relaxed();
+  if (table != nullptr) return table;
+  table = spares.take();
+  // Release: whoever finds the table finds it zero.
+  place.store_release(table);
+  return table;
+}
+
+Atomic<Branch*>& branch_place(uintptr_t address) { return branches[address >> kBranchShift]; }
+template <typename BranchType>
+auto& leaf_place(BranchType& branch, uintptr_t address) {
+  return branch.leaves[address % (uintptr_t{1} << kBranchShift) >> kLeafShift];
+}
+
+}  // namespace
+
+Extent* extent_record(uintptr_t address) {
+  if (address >> kAddressBits != 0) return nullptr;
+  // Acquire: paired with the release in table_at.
+  Branch* branch = branch_place(address).load_acquire();
+  if (branch == nullptr) return nullptr;
+  Leaf* leaf = leaf_place(*branch, address).load_acquire();
+  if (leaf == nullptr) return nullptr;
+  return &leaf->records[address % (uintptr_t{1} << kLeafShift) >> kExtentShift];
+}
+
+const Extent* extent_from(uintptr_t address) {
+  while (address >> kAddressBits == 0) {
+    const Branch* branch = branch_place(address).load_acquire();
+    const Leaf* leaf = branch != nullptr ? leaf_place(*branch, address).load_acquire() : nullptr;
+    // What has no table is passed over as a whole.
+    unsigned step = branch == nullptr ? kBranchShift : leaf == nullptr ? kLeafShift : kExtentShift;
+    if (step == kExtentShift) {
+      const Extent& record = leaf->records[address % (uintptr_t{1} << kLeafShift) >> kExtentShift];
+      if (record.state != ExtentState::none && record.start.load_relaxed() >= address) return &record;
+    }
+    address = ((address >> step) + 1) << step;
+  }
+  return nullptr;
+}
+
+bool extent_map_cover(uintptr_t start, size_t size) {
+  constexpr uintptr_t kLeafSize = uintptr_t{1} << kLeafShift;
+  if ((start + size - 1) >> kAddressBits != 0) return false;
+  for (uintptr_t at = round_down(start, kLeafSize); at < start + size; at += kLeafSize) {
+    Branch* branch = table_at(branch_place(at), spare_branches);
+    if (branch == nullptr || table_at(leaf_place(*branch, at), spare_leaves) == nullptr) return false;
+  }
+  return true;
+}
+
+bool extent_map_reserve(size_t size) {
+  return spare_branches.reserve(unsigned(size >> kBranchShift) + 2) &&
+         spare_leaves.reserve(unsigned(size >> kLeafShift) + 2);
+}
+
+}  // namespace poolalloc

@@ -1,0 +1,284 @@
+// The address space that extents share (extent_space.h), and what of it goes back to the kernel (extent.h).
+//
+// Always holds: an extent that is being purged or unmapped is on no record meanwhile, so that nobody finds it, claims
+// it, or grows into it.
+// Who may use it: through extent_space.h and extent.h.
+#include "chunk/extent_space.h"
+
+#include <string.h>
+
+#include "chunk/accounts.h"
+#include "chunk/extent_map.h"
+#include "chunk/huge_pages.h"
+#include "os/os.h"
+
+namespace poolalloc {
+
+constinit Lock extents_lock{{0}, LockRank::extents};
+constinit ExtentSpace extent_space{};
+
+namespace {
+
+// Address space that is mapped at a time: a quarter of what there is, between these.
+constexpr size_t kGrowthLeast = size_t{512} << 10;
+constexpr size_t kGrowthMost = size_t{256} << 20;
+// Clean free address space that is kept: as much as is in use, and at least so much. What is unmapped is not known to
+// have been needed before, when it comes again.
+constexpr int64_t kCleanKept = int64_t{256} << 20;
+// The least that is worth a system call that unmaps or purges it, if there is more.
+constexpr size_t kUnmapLeast = size_t{4} << 20;
+constexpr size_t kPurgeLeast = size_t{256} << 10;
+
+ExtentBins& bins_of(ExtentState state) { return state == ExtentState::dirty ? extent_space.dirty : extent_space.clean; }
+
+size_t used_size(const Extent* extent) { return extent->used_pages * os_page_size(); }
+
+void free_count(const Extent* extent, int64_t sign) {
+  ExtentTotals& totals = extent_space.totals;
+  (extent->state == ExtentState::dirty ? totals.dirty_free : totals.clean_free) += sign * int64_t(extent->size);
+  totals.used_free += sign * int64_t(used_size(extent));
+}
+
+}  // namespace
+
+// --- Records ----------------------------------------------------------------------------------------
+
+Extent* extent_at(uintptr_t start) {
+  Extent* record = extent_record(start);
+  return record != nullptr && record->state != ExtentState::none && extent_start(record) == start ? record : nullptr;
+}
+
+Extent* extent_before(uintptr_t end) {
+  const Extent* record = extent_record(end - 1);
+  Extent* before = record != nullptr ? record->ending : nullptr;
+  return before != nullptr && extent_end(before) == end ? before : nullptr;
+}
+
+Extent* extent_put(uintptr_t start, size_t size, ExtentKind kind) {
+  Extent* extent = extent_record(start);
+  PA_ASSERT(size >= kExtentUnit && extent->state == ExtentState::none);
+  extent->size = size;
+  extent->state = kind.state;
+  extent->is_huge = kind.is_huge;
+  extent->mapping = kind.mapping;
+  extent->start.store_relaxed(start);
+  extent_record(start + size - 1)->ending = extent;
+  return extent;
+}
+
+void extent_erase(Extent* extent) {
+  extent_record(extent_end(extent) - 1)->ending = nullptr;
+  extent->state = ExtentState::none;
+  extent->start.store_relaxed(0);
+}
+
+void extent_set_size(Extent* block, size_t size) {
+  extent_record(extent_end(block) - 1)->ending = nullptr;
+  block->size = size;
+  extent_record(extent_end(block) - 1)->ending = block;
+}
+
+// --- Free extents -------------------------------------------------------------------------------------
+
+void free_erase(Extent* extent) {
+  free_count(extent, -1);
+  bins_of(extent->state).remove(extent);
+  if (extent->state == ExtentState::dirty) extent_space.queue.remove(extent);
+  extent_erase(extent);
+}
+
+Extent* free_insert(uintptr_t start, size_t size, ExtentKind kind, size_t used_pages) {
+  Extent* before = extent_before(start);
+  if (before != nullptr && kind_of(before) == kind) {
+    used_pages += before->used_pages;
+    start = extent_start(before);
+    size += before->size;
+    free_erase(before);
+  }
+  Extent* after = extent_at(start + size);
+  if (after != nullptr && kind_of(after) == kind) {
+    used_pages += after->used_pages;
+    size += after->size;
+    free_erase(after);
+  }
+  Extent* extent = extent_put(start, size, kind);
+  extent->used_pages = uint32_t(used_pages);
+  free_count(extent, 1);
+  bins_of(kind.state).add(extent);
+  if (kind.state == ExtentState::dirty) extent_space.queue.add(extent);
+  return extent;
+}
+
+// --- Address space ------------------------------------------------------------------------------------
+
+void space_account(int64_t size) {
+  extent_space.mapped_size += size_t(size);
+  accounts.mapped.add_relaxed(size);
+}
+
+Extent* space_add(size_t size, size_t alignment) {
+  size_t growth = extent_space.mapped_size / 4;
+  growth = growth < kGrowthLeast ? kGrowthLeast : growth < kGrowthMost ? growth : kGrowthMost;
+  size_t wanted = extent_space.is_locked || size > growth ? size : growth;
+  size_t step = wanted >= kHugePageSize ? kHugePageSize : kSliceSize;
+  wanted = round_up(wanted, step);
+  void* space = os_map(wanted, alignment > step ? alignment : step);
+  // Halve on refusal, down to what is needed: limits on address space are met, not exceeded.
+  while (space == nullptr && wanted > size) {
+    wanted = wanted / 2 > size ? round_up(wanted / 2, kSliceSize) : size;
+    space = os_map(wanted, alignment);
+  }
+  if (space == nullptr) return nullptr;
+  extent_space.is_locked = os_is_locked(space, os_page_size());
+  if (extent_space.is_locked && wanted > size && os_unmap(byte_offset(space, size), wanted - size)) wanted = size;
+  uintptr_t start = address_of(space);
+  if (!extent_map_cover(start, wanted)) {
+    os_unmap(space, wanted);
+    return nullptr;
+  }
+  HugePages mode = huge_pages.load_relaxed();
+  if (mode != HugePages::adaptive) os_advise_huge(space, wanted, mode == HugePages::always);
+  space_account(int64_t(wanted));
+  return free_insert(start, wanted, {ExtentState::clean, mode == HugePages::always, 0}, 0);
+}
+
+// --- The equations -----------------------------------------------------------------------------------------
+
+bool extents_are_valid() {
+  ExtentTotals found{};
+  size_t binned = 0, free_count = 0, dirty_count = 0, queued = 0;
+  const Extent* before = nullptr;
+  for (const Extent* each = extent_from(0); each != nullptr; before = each, each = extent_from(extent_end(each))) {
+    size_t page = os_page_size();
+    if (each->size < kExtentUnit || extent_start(each) % page != 0 || each->size % page != 0) return false;
+    if (extent_at(extent_start(each)) != each || extent_before(extent_end(each)) != each) return false;
+    bool touches = before != nullptr && extent_end(before) == extent_start(each);
+    if (before != nullptr && extent_end(before) > extent_start(each)) return false;
+    if (touches && extent_is_free(each) && kind_of(before) == kind_of(each)) return false;
+    if (each->state == ExtentState::block) {
+      if (each->block_size == 0 || each->block_size > each->size || each->fresh_size > each->size) return false;
+      found.in_use += int64_t(each->size);
+      found.block_count++;
+      found.block_bytes += each->block_size;
+    } else {
+      if (used_size(each) > each->size) return false;
+      (each->state == ExtentState::dirty ? found.dirty_free : found.clean_free) += int64_t(each->size);
+      found.used_free += int64_t(used_size(each));
+      free_count++;
+      dirty_count += each->state == ExtentState::dirty;
+    }
+  }
+  const ExtentBins* const kinds[] = {&extent_space.clean, &extent_space.dirty};
+  for (const ExtentBins* bins : kinds) {
+    for (unsigned bin = bins->from(0); bin < ExtentBins::kCount; bin = bins->from(bin + 1)) {
+      for (const Extent* each = bins->first[bin]; each != nullptr; each = each->next, binned++) {
+        if (ExtentBins::index(each->size) != bin || &bins_of(each->state) != bins) return false;
+      }
+    }
+  }
+  for (const Extent* each = extent_space.queue.oldest; each != nullptr; each = each->newer) queued++;
+  return binned == free_count && queued == dirty_count && memcmp(&found, &extent_space.totals, sizeof found) == 0;
+}
+
+// --- Giving memory back ---------------------------------------------------------------------------------
+
+const ExtentTotals& extent_totals() { return extent_space.totals; }
+
+namespace {
+
+// A free extent, or a part of one, that this thread has taken off the records.
+struct TakenExtent {
+  uintptr_t start;
+  size_t size;
+  size_t used_pages;
+  ExtentKind kind;
+};
+
+TakenExtent take(Extent* extent) {
+  TakenExtent taken{extent_start(extent), extent->size, extent->used_pages, kind_of(extent)};
+  free_erase(extent);
+  return taken;
+}
+
+void put_back(const TakenExtent& taken) { free_insert(taken.start, taken.size, taken.kind, taken.used_pages); }
+
+bool unmap(const TakenExtent& taken) { return os_unmap(pointer_to<void>(taken.start), taken.size); }
+
+void account_unmapped(const TakenExtent& taken) {
+  extent_space.mapped_size -= taken.size;
+  account_unmap(int64_t(taken.size), taken.kind.state == ExtentState::dirty ? int64_t(taken.size) : 0,
+                int64_t(taken.used_pages * os_page_size()));
+}
+
+// Whether it could unmap any.
+bool unmap_all(ExtentBins& bins) {
+  bool any = false;
+  for (unsigned bin = bins.from(0); bin < ExtentBins::kCount; bin = bins.from(bin + 1)) {
+    // What cannot be unmapped comes back in front, and is not looked at again.
+    for (Extent *each = bins.first[bin], *next; each != nullptr; each = next) {
+      next = each->next;
+      TakenExtent taken = take(each);
+      if (unmap(taken)) {
+        account_unmapped(taken);
+        any = true;
+      } else {
+        put_back(taken);
+      }
+    }
+  }
+  return any;
+}
+
+// The oldest dirty extent; of one that is much larger than `excess` its end.
+bool take_oldest(size_t excess, TakenExtent* taken) {
+  Extent* oldest = extent_space.queue.oldest;
+  if (oldest == nullptr) return false;
+  *taken = take(oldest);
+  size_t size = round_up(excess > kPurgeLeast ? excess : kPurgeLeast, kHugePageSize);
+  if (taken->size < size + kHugePageSize) return true;
+  TakenExtent kept = *taken;
+  kept.size = taken->size - size;
+  kept.used_pages = kept.size / os_page_size();
+  taken->start += kept.size;
+  taken->size = size;
+  taken->used_pages = size / os_page_size();
+  put_back(kept);
+  return true;
+}
+
+}  // namespace
+
+size_t extents_purge(size_t excess) {
+  TakenExtent taken;
+  bool is_spare;  // there is clean address space enough
+  {
+    SharedLockGuard guard(extents_lock);
+    if (!take_oldest(excess, &taken)) return 0;
+    int64_t kept = higher(accounts.in_use.load_relaxed(), kCleanKept);
+    is_spare = taken.size >= kUnmapLeast && extent_space.totals.clean_free + int64_t(taken.size) > kept;
+  }
+  bool is_unmapped = is_spare && unmap(taken);
+  bool is_purged = is_unmapped || os_purge(pointer_to<void>(taken.start), taken.size);
+  SharedLockGuard guard(extents_lock);
+  if (is_unmapped) {
+    account_unmapped(taken);
+  } else {
+    if (is_purged) account_purge(int64_t(taken.size));
+    if (is_purged) taken.kind.state = ExtentState::clean;
+    put_back(taken);
+  }
+  return is_purged ? taken.size : 0;
+}
+
+size_t extents_dirty_size() {
+  SharedLockGuard guard(extents_lock);
+  return size_t(extent_space.totals.dirty_free);
+}
+
+bool extents_unmap() {
+  SharedLockGuard guard(extents_lock);
+  bool any_dirty = unmap_all(extent_space.dirty);
+  return unmap_all(extent_space.clean) || any_dirty;
+}
+
+}  // namespace poolalloc

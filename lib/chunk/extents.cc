@@ -1,0 +1,346 @@
+// Large blocks: claiming, growing and releasing extents (extent.h).
+//
+// Always holds: extent.h's equations whenever extents_lock is released.
+// Who may use it: through extent.h.
+#include "base/bits.h"
+#include "chunk/accounts.h"
+#include "chunk/density.h"
+#include "chunk/extent_map.h"
+#include "chunk/extent_space.h"
+#include "chunk/huge_pages.h"
+#include "chunk/purge.h"
+#include "os/os.h"
+
+namespace poolalloc {
+namespace {
+
+// Blocks from this size on are moved by the kernel, which takes them a mapping of their own.
+constexpr size_t kMoveLeast = size_t{4} << 20;
+// A growing block is filled from front to back, so that one huge page at its end is filled in part: not more than an
+// eighth of a block of this size.
+constexpr size_t kGrownDense = 8 * kHugePageSize;
+// Of a block's size, what may be lost at the end of a dirty extent because it is too little to be an extent.
+constexpr size_t kLostShare = 16;
+
+// Synchronization: extents_lock.
+constinit Density density{};
+// The block with clean memory that was claimed last, not judged yet; nullptr: none.
+constinit const Extent* watched = nullptr;
+constinit uint16_t moves = 0;  // so many, about; never 0 after the first
+
+size_t whole_pages(size_t size) { return round_up(size, os_page_size()); }
+size_t extent_size_for(size_t size) { return whole_pages(size > kExtentUnit ? size : kExtentUnit); }
+
+void in_use_add(int64_t size) {
+  extent_space.totals.in_use += size;
+  accounts.large.add_relaxed(size);
+}
+
+// Where a block may begin in a free extent; 0: it has no room.
+uintptr_t place_in(const Extent* extent, size_t size, size_t alignment) {
+  const uintptr_t start = extent_start(extent), end = extent_end(extent);
+  uintptr_t place = round_up(start, alignment);
+  // What is left before it must be an extent.
+  if (place != start && place - start < kExtentUnit) place = round_up(start + kExtentUnit, alignment);
+  if (place + size > end) return 0;
+  size_t rest = end - place - size;
+  bool is_lost = rest < kExtentUnit && extent->state == ExtentState::dirty;
+  return is_lost && rest > size / kLostShare ? 0 : place;
+}
+
+// The smallest that fits, about.
+Extent* find_fit(const ExtentBins& bins, size_t size, size_t alignment) {
+  constexpr int kTries = 16;
+  for (unsigned bin = bins.from(ExtentBins::index(size)); bin < ExtentBins::kCount; bin = bins.from(bin + 1)) {
+    int tries = kTries;
+    for (Extent* each = bins.first[bin]; each != nullptr && tries-- > 0; each = each->next) {
+      if (place_in(each, size, alignment) != 0) return each;
+    }
+  }
+  return nullptr;
+}
+
+// A block that nobody has yet, where no extent is.
+Extent* block_put(uintptr_t start, size_t size, ExtentKind kind, size_t fresh_size) {
+  Extent* block = extent_put(start, size, kind);
+  block->used_pages = 0;
+  block->block_size = 0;
+  block->fresh_size = fresh_size;
+  return block;
+}
+
+// What was cut out of a free extent.
+struct Cut {
+  size_t size;
+  ExtentKind kind;
+};
+
+// Takes [place, place+size), or a little more, out of a free extent, for a block; what is left of it stays free.
+Cut cut_out(Extent* from, uintptr_t place, size_t size) {
+  const uintptr_t start = extent_start(from), end = extent_end(from);
+  const ExtentKind kind = kind_of(from);
+  size_t used_pages = from->used_pages;
+  free_erase(from);
+  if (end - place - size < kExtentUnit) size = end - place;
+  // How many of so many bytes have been in use: any, as long as it is no more than all.
+  auto share = [&](size_t part) {
+    size_t pages = part / os_page_size();
+    size_t used = pages < used_pages ? pages : used_pages;
+    used_pages -= used;
+    return used;
+  };
+  size_t used = share(size) * os_page_size();
+  if (place != start) free_insert(start, place - start, kind, share(place - start));
+  if (place + size != end) free_insert(place + size, end - place - size, kind, share(end - place - size));
+  in_use_add(int64_t(size));
+  account_claim(int64_t(size), kind.state == ExtentState::dirty ? int64_t(size) : 0, int64_t(used));
+  return {size, kind};
+}
+
+// The same, as a block that nobody has yet. At least kExtentUnit bytes.
+Extent* carve(Extent* from, uintptr_t place, size_t size) {
+  Cut cut = cut_out(from, place, size);
+  size_t fresh_size = cut.kind.state == ExtentState::clean ? cut.size : 0;
+  cut.kind.state = ExtentState::block;
+  return block_put(place, cut.size, cut.kind, fresh_size);
+}
+
+// Notes what the block's user may use; 0: it goes.
+void block_set_size(Extent* block, size_t block_size) {
+  ExtentTotals& totals = extent_space.totals;
+  totals.block_count += size_t{block_size != 0} - size_t{block->block_size != 0};
+  totals.block_bytes += block_size - block->block_size;
+  block->block_size = block_size;
+}
+
+void advise(Extent* block, bool wanted) {
+  if (block->is_huge == wanted || huge_pages.load_relaxed() != HugePages::adaptive) return;
+  os_advise_huge(pointer_to<void>(extent_start(block)), block->size, wanted);
+  block->is_huge = wanted;
+}
+
+// Huge pages, or none, for what is clean of a block.
+void advise_fresh(Extent* block, bool is_dense) {
+  if (block->fresh_size != 0) advise(block, is_dense && accounts.in_use.load_relaxed() >= kHugePagesFrom);
+}
+
+Extent* block_find(const void* p) {
+  Extent* extent = extent_at(address_of(p));
+  return extent != nullptr && extent->state == ExtentState::block ? extent : nullptr;
+}
+
+// Bytes that are free behind `end`, without a gap, in the given mapping; no more than are asked for.
+size_t free_behind(uintptr_t end, uint16_t mapping, size_t wanted) {
+  size_t found = 0;
+  while (found < wanted) {
+    const Extent* next = extent_at(end + found);
+    if (next == nullptr || !extent_is_free(next) || next->mapping != mapping) break;
+    found += next->size;
+  }
+  return found < wanted ? found : wanted;
+}
+
+// Adds `more` bytes behind a block to it, or a little more, which are free.
+void block_extend(Extent* block, size_t more) {
+  for (size_t taken = 0; taken < more;) {
+    uintptr_t end = extent_end(block);
+    Extent* next = extent_at(end);
+    Cut cut = cut_out(next, end, next->size < more - taken ? next->size : more - taken);
+    if (cut.kind.is_huge != block->is_huge) os_advise_huge(pointer_to<void>(end), cut.size, block->is_huge);
+    if (cut.kind.state == ExtentState::clean) block->fresh_size += cut.size;
+    extent_set_size(block, block->size + cut.size);
+    taken += cut.size;
+  }
+}
+
+// From a dirty extent and free ones beside it: where the most is dirty. nullptr: nowhere, or hardly anything.
+Extent* block_claim_beside(size_t size) {
+  constexpr int kTries = 16;
+  int tries = kTries;
+  Extent* from = nullptr;
+  uintptr_t place = 0;
+  size_t most = size / 8;
+  extent_space.dirty.largest_first([&](Extent* dirty) {
+    if (dirty->size <= most || tries-- == 0) return true;
+    if (dirty->size >= size) return false;  // it has been tried
+    size_t missing = size - dirty->size;
+    missing -= free_behind(extent_end(dirty), dirty->mapping, missing);
+    if (missing != 0 && missing < kExtentUnit) missing = kExtentUnit;
+    Extent* before = extent_before(extent_start(dirty));
+    bool has_before = before != nullptr && extent_is_free(before) && before->mapping == dirty->mapping &&
+                      before->size >= missing + kExtentUnit;
+    if (missing != 0 && !has_before) return false;
+    from = missing != 0 ? before : dirty;
+    place = extent_start(dirty) - missing;
+    most = dirty->size;
+    return false;
+  });
+  if (from == nullptr) return nullptr;
+  size_t here = extent_end(from) - place;
+  Extent* block = carve(from, place, here < size ? here : size);
+  if (block->size < size) block_extend(block, size - block->size);
+  return block;
+}
+
+// From what is free, or from new address space.
+Extent* block_claim(size_t size, size_t alignment) {
+  Extent* from = find_fit(extent_space.dirty, size, alignment);
+  if (from == nullptr && alignment == os_page_size()) {
+    Extent* block = block_claim_beside(size);
+    if (block != nullptr) return block;
+  }
+  if (from == nullptr) from = find_fit(extent_space.clean, size, alignment);
+  if (from == nullptr) from = space_add(size, alignment);
+  uintptr_t place = from != nullptr ? place_in(from, size, alignment) : 0;
+  return place != 0 ? carve(from, place, size) : nullptr;
+}
+
+// The same for a block that grows: where there is as much room again behind it.
+Extent* block_claim_growing(size_t size) {
+  Extent* from = extent_space.dirty.largest();
+  if (from == nullptr || from->size < 2 * size) from = extent_space.clean.largest();
+  if (from == nullptr || from->size < 2 * size) from = space_add(2 * size, os_page_size());
+  return from != nullptr ? carve(from, extent_start(from), size) : nullptr;
+}
+
+// The block is about to go, or is not what it was.
+void unwatch(const Extent* block) {
+  if (watched == block) watched = nullptr;
+}
+
+// Judges a block with enough memory that was clean: each of them once, when the next one is claimed or when it is
+// released.
+void judge(const Extent* block) {
+  constexpr size_t kJudgedLeast = size_t{256} << 10;
+  if (block->fresh_size < kJudgedLeast) return;
+  density.judge(pointer_to<void>(extent_start(block)), block->block_size);
+}
+
+// Claims, again after making room if the kernel refuses. `claim` is called with extents_lock held and says whether it
+// has succeeded.
+template <typename Claim>
+bool claim_or_make_room(Claim claim) {
+  for (bool may_make_room = true;; may_make_room = false) {
+    {
+      SharedLockGuard guard(extents_lock);
+      if (claim()) return true;
+    }
+    if (!may_make_room || !room_make()) return false;
+  }
+}
+
+}  // namespace
+
+ExtentClaim extent_claim(size_t size, size_t alignment, bool sparse) {
+  size_t extent_size = extent_size_for(size);
+  if (alignment < os_page_size()) alignment = os_page_size();
+  if (PA_UNLIKELY(!limit_allows(extent_size))) return {nullptr, false};
+  ExtentClaim claimed{nullptr, false};
+  claim_or_make_room([&] {
+    Extent* block = block_claim(extent_size, alignment);
+    if (block == nullptr) return false;
+    block_set_size(block, whole_pages(size));
+    if (watched != nullptr) judge(watched);
+    watched = sparse || block->fresh_size == 0 ? nullptr : block;
+    advise_fresh(block, !sparse && density.is_dense());
+    claimed = {pointer_to<void>(extent_start(block)), block->fresh_size == block->size};
+    return true;
+  });
+  return claimed;
+}
+
+void* extent_claim_growing(size_t size, size_t filled) {
+  size_t extent_size = extent_size_for(size);
+  if (PA_UNLIKELY(!limit_allows(extent_size))) return nullptr;
+  SharedLockGuard guard(extents_lock);
+  Extent* block = block_claim_growing(extent_size);
+  if (block == nullptr) return nullptr;
+  block_set_size(block, whole_pages(size));
+  advise_fresh(block, filled >= kGrownDense);
+  return pointer_to<void>(extent_start(block));
+}
+
+size_t extent_block_size(const void* p) {
+  // A pointer that is not ours need not wait for the lock.
+  const Extent* record = extent_record(address_of(p));
+  if (record == nullptr || extent_start(record) != address_of(p)) return 0;
+  SharedLockGuard guard(extents_lock);
+  const Extent* block = block_find(p);
+  return block != nullptr ? block->block_size : 0;
+}
+
+size_t extent_release(void* p) {
+  const Extent* record = extent_record(address_of(p));
+  if (record == nullptr || extent_start(record) != address_of(p)) return 0;
+  SharedLockGuard guard(extents_lock);
+  Extent* block = block_find(p);
+  if (block == nullptr) return 0;
+  judge(block);
+  unwatch(block);
+  size_t size = block->size;
+  block_set_size(block, 0);
+  extent_erase(block);
+  in_use_add(-int64_t(size));
+  account_release(int64_t(size));
+  free_insert(address_of(p), size, {ExtentState::dirty, block->is_huge, block->mapping}, size / os_page_size());
+  return size;
+}
+
+// Whether the limit allows a block of `old_size` bytes to have `size`.
+static bool growth_is_allowed(size_t old_size, size_t size) {
+  return size <= old_size || limit_allows(size - old_size);
+}
+
+bool extent_resize(void* p, size_t size) {
+  size_t wanted = extent_size_for(size);
+  if (!growth_is_allowed(extent_block_size(p), wanted)) return false;
+  SharedLockGuard guard(extents_lock);
+  Extent* block = block_find(p);
+  if (block == nullptr) return false;
+  if (wanted > block->size) {
+    size_t more = wanted - block->size;
+    if (free_behind(extent_end(block), block->mapping, more) < more) return false;
+    block_extend(block, more);
+    if (block->block_size >= kGrownDense) advise(block, true);
+  } else if (block->size - wanted >= kExtentUnit) {
+    size_t less = block->size - wanted;
+    extent_set_size(block, wanted);
+    in_use_add(-int64_t(less));
+    account_release(int64_t(less));
+    free_insert(extent_end(block), less, {ExtentState::dirty, block->is_huge, block->mapping}, less / os_page_size());
+  }
+  unwatch(block);
+  block_set_size(block, whole_pages(size));
+  return true;
+}
+
+void* extent_move(void* p, size_t size) {
+  size_t wanted = extent_size_for(size);
+  if (!growth_is_allowed(extent_block_size(p), wanted)) return nullptr;
+  SharedLockGuard guard(extents_lock);
+  Extent* block = block_find(p);
+  if (block == nullptr || block->size < kMoveLeast || wanted <= block->size) return nullptr;
+  const size_t old_size = block->size, filled = block->block_size;
+  const bool is_huge = block->is_huge;
+  // With room to grow in place next time, unless address space is short; in whole huge pages, which move as such.
+  size_t span = extent_space.is_locked ? wanted : round_up(wanted + wanted / 4, kHugePageSize);
+  if (!extent_map_reserve(span)) return nullptr;
+  void* moved = os_move(p, old_size, span);
+  if (moved == nullptr) moved = os_move(p, old_size, span = wanted);
+  if (moved == nullptr) return nullptr;
+  unwatch(block);
+  block_set_size(block, 0);
+  extent_erase(block);
+  PA_VERIFY(extent_map_cover(address_of(moved), span));
+  if (++moves == 0) moves = 1;
+  block = block_put(address_of(moved), wanted, {ExtentState::block, is_huge, moves}, 0);
+  block_set_size(block, whole_pages(size));
+  if (span != wanted) free_insert(extent_end(block), span - wanted, {ExtentState::clean, is_huge, moves}, 0);
+  if (filled >= kGrownDense) advise(block, true);
+  in_use_add(int64_t(wanted - old_size));
+  account_claim(int64_t(wanted - old_size), 0, 0);
+  space_account(int64_t(span) - int64_t(old_size));
+  return moved;
+}
+
+}  // namespace poolalloc
