@@ -40,9 +40,10 @@ inline constexpr unsigned kAddressBits = 48;
 inline constexpr size_t kSmallMax = 1024;
 // Blocks up to this size, bytes, come from pools; larger ones are runs of slices or more.
 inline constexpr size_t kPoolBlockMax = size_t{64} << 10;
-// Blocks up to this size come from one-slice pools, larger ones from pools of up to kWidePoolSlices.
+// Blocks up to this size come from one-slice pools, larger ones from pools of up to kWidePoolSlices, of which nine are
+// a chunk without the slice that has its header.
 inline constexpr size_t kNarrowBlockMax = size_t{8} << 10;
-inline constexpr unsigned kWidePoolSlices = 8;
+inline constexpr unsigned kWidePoolSlices = 7;
 inline constexpr size_t kWidePoolSize = kWidePoolSlices * kSliceSize;
 
 // The largest request served, bytes: objects larger than PTRDIFF_MAX break pointer subtraction.
@@ -51,8 +52,9 @@ inline constexpr size_t kRequestMax = PTRDIFF_MAX;
 static_assert(kSlicesPerChunk == 64, "a chunk's slices are the bits of one word");
 static_assert(kSlicesPerChunk << kDescriptorShift == 4096, "descriptors fill 4 KiB");
 static_assert(kCacheLine == size_t{1} << kDescriptorShift);
-static_assert(kNarrowBlockMax * 8 <= kSliceSize && kPoolBlockMax * 8 <= kWidePoolSlices * kSliceSize,
-              "a pool of full size has at least eight blocks, less what a chunk header takes");
+static_assert(kNarrowBlockMax * 7 <= kSliceSize && kPoolBlockMax * 7 <= kWidePoolSlices * kSliceSize,
+              "a pool of full size has at least seven blocks, less what a chunk header takes");
+static_assert((kSlicesPerChunk - 1) % kWidePoolSlices == 0, "no slice of a chunk is left over");
 static_assert(sizeof(size_t) == 8, "64-bit machines only");
 
 }  // namespace poolalloc

@@ -10,14 +10,14 @@ namespace poolalloc {
 constinit Accounts accounts{};
 constinit RetentionPolicy retention_policy = kDefaultPolicy;
 
-void account_claim(int64_t size, int64_t dirty, int64_t used) {
+void account_claim(int64_t size, int64_t dirty, int64_t used, int64_t given_back) {
   if (dirty != 0) accounts.dirty_free.sub_relaxed(dirty);
   int64_t in_use = accounts.in_use.add_relaxed(size) + size;
   int64_t peak = accounts.peak.load_relaxed();
   while (in_use > peak && !accounts.peak.cas_weak_relaxed(peak, in_use)) {
   }
   int64_t level = accounts.used_free.sub_relaxed(used) - used;
-  retention_note_claim(accounts.retention, size, used - dirty, in_use, level, os_clock_ms());
+  retention_note_claim(accounts.retention, size, given_back, in_use, level, os_clock_ms());
 }
 
 void account_release(int64_t size) {

@@ -26,7 +26,7 @@ constinit Atomic<bool> some_unlisted{false};
 struct RunRequest {
   unsigned count;
   bool dirty_only;  // the memory must be there still
-  bool dense;       // nearly all of it will be used
+  bool wants_huge;  // nearly all of it will be used
 };
 
 uint64_t eligible_starts(uint64_t free, const RunRequest& request) {
@@ -45,8 +45,8 @@ BlockPool* claim_in_chunk(Region& region, unsigned chunk, const RunRequest& requ
   uint64_t free = word.load_relaxed();
   for (;;) {
     uint64_t starts = eligible_starts(free & region.chunks[chunk].dirty.load_relaxed(), request);
-    // What is not there yet in a huge page comes as a whole.
-    bool clean_fits = !request.dirty_only && (request.dense || !chunk_is_huge(region, chunk));
+    // What is not there yet comes as a whole in huge pages, and slowly in others.
+    bool clean_fits = !request.dirty_only && chunk_is_huge(region, chunk) == request.wants_huge;
     if (starts == 0 && clean_fits) starts = eligible_starts(free, request);
     if (starts == 0) return nullptr;
     unsigned start = lowest_bit(starts);
@@ -123,10 +123,8 @@ Region* claim_or_map_chunk(unsigned* chunk) {
 BlockPool* open_and_claim(Region& region, unsigned chunk, const RunRequest& request) {
   ChunkWords& words = region.chunks[chunk];
   bool is_clean = words.dirty.load_relaxed() == 0;
-  if (is_clean) {
-    bool fit = huge_pages_fit_pools(slices_size(), accounts.untouched.load_relaxed());
-    chunk_advise_huge(region, chunk, huge_pages_wanted(request.dense && fit));
-  }
+  if (is_clean) chunk_advise_huge(region, chunk, request.wants_huge);
+  if (is_clean) purge_in_exchange(chunk_size(region), MemoryKind::extents);
   Chunk* header = reinterpret_cast<Chunk*>(chunk_address(region, chunk));
   if (!is_clean) memset(static_cast<void*>(header), 0, sizeof(Chunk));
   header->info = ChunkInfo{&region, chunk, {}, {}};
@@ -155,7 +153,8 @@ PA_COLD bool chunk_is_open_slow(uintptr_t address) {
 BlockPool* slices_acquire(unsigned count, bool dense) {
   PA_ASSERT(count >= 1 && count < kShortSlices);
   if (PA_UNLIKELY(!limit_allows(count * kSliceSize))) return nullptr;
-  RunRequest request{count, true, dense};
+  bool fits_huge = dense && huge_pages_fit_pools(slices_size(), accounts.untouched.load_relaxed());
+  RunRequest request{count, true, huge_pages_wanted(fits_huge)};
   BlockPool* run = nullptr;
   // What is dirty is resident already, and warm perhaps.
   if (accounts.dirty_free.load_relaxed() >= int64_t(count * kSliceSize)) run = claim_in_open_chunk(request);

@@ -1,7 +1,7 @@
 // Whether a program fills its blocks: asked of the last ones, so that the next ones may have huge pages.
 //
 // Judging a block reads a word of a few of its pages, through the kernel, because the program may have protected or
-// unmapped them. A page that was filled begins with something, in most programs. Most of the last few blocks must have
+// unmapped them. A page counts as filled if one of a few words in it is not zero. Most of the last few blocks must have
 // been full; so no more than two or three blocks have huge pages for nothing.
 //
 // Always holds: no page becomes resident by being judged.
@@ -27,9 +27,21 @@ struct Density {
     bool is_full = true;
     for (unsigned eighths : kEighths) {
       uintptr_t place = round_down(address_of(block) + size / 8 * eighths - 1, os_page_size());
-      is_full = is_full && os_word_is_set(pointer_to<void>(place));
+      is_full = is_full && page_is_filled(place);
     }
     full = (full << 1 | unsigned{is_full}) % (1u << kLast);
+  }
+
+ private:
+  // At different places of what may be records of one size.
+  static bool page_is_filled(uintptr_t page) {
+    constexpr unsigned kWords = 8;
+    size_t step = os_page_size() / kWords + sizeof(uint64_t);
+    for (unsigned i = 0; i < kWords; i++) {
+      uintptr_t word = page + (i * step) % os_page_size();
+      if (os_word_is_set(pointer_to<void>(word))) return true;
+    }
+    return false;
   }
 };
 

@@ -93,7 +93,8 @@ Cut cut_out(Extent* from, uintptr_t place, size_t size) {
   if (place != start) free_insert(start, place - start, kind, share(place - start));
   if (place + size != end) free_insert(place + size, end - place - size, kind, share(end - place - size));
   in_use_add(int64_t(size));
-  account_claim(int64_t(size), kind.state == ExtentState::dirty ? int64_t(size) : 0, int64_t(used));
+  bool is_dirty = kind.state == ExtentState::dirty;
+  account_claim(int64_t(size), is_dirty ? int64_t(size) : 0, int64_t(used), is_dirty ? 0 : int64_t(used));
   return {size, kind};
 }
 
@@ -321,25 +322,33 @@ void* extent_move(void* p, size_t size) {
   Extent* block = block_find(p);
   if (block == nullptr || block->size < kMoveLeast || wanted <= block->size) return nullptr;
   const size_t old_size = block->size, filled = block->block_size;
-  const bool is_huge = block->is_huge;
+  ExtentKind kind = kind_of(block);
+  // The room behind that an earlier move has left goes along: the block's last huge page may reach into it.
+  Extent* behind = extent_at(extent_end(block));
+  bool has_room = behind != nullptr && kind_of(behind) == ExtentKind{ExtentState::clean, kind.is_huge, kind.mapping};
+  size_t old_span = old_size + (has_room && kind.mapping != 0 ? behind->size : 0);
   // With room to grow in place next time, unless address space is short; in whole huge pages, which move as such.
   size_t span = extent_space.is_locked ? wanted : round_up(wanted + wanted / 4, kHugePageSize);
   if (!extent_map_reserve(span)) return nullptr;
-  void* moved = os_move(p, old_size, span);
-  if (moved == nullptr) moved = os_move(p, old_size, span = wanted);
+  void* moved = os_move(p, old_span, span);
+  if (moved == nullptr) moved = os_move(p, old_span = old_size, span = wanted);
   if (moved == nullptr) return nullptr;
   unwatch(block);
   block_set_size(block, 0);
   extent_erase(block);
+  if (old_span != old_size) free_erase(behind);
   PA_VERIFY(extent_map_cover(address_of(moved), span));
-  if (++moves == 0) moves = 1;
-  block = block_put(address_of(moved), wanted, {ExtentState::block, is_huge, moves}, 0);
+  kind.mapping = ++moves != 0 ? moves : ++moves;
+  if (filled >= kGrownDense && !kind.is_huge && huge_pages_wanted(true)) {
+    os_advise_huge(moved, span, kind.is_huge = true);
+  }
+  block = block_put(address_of(moved), wanted, kind, 0);
   block_set_size(block, whole_pages(size));
-  if (span != wanted) free_insert(extent_end(block), span - wanted, {ExtentState::clean, is_huge, moves}, 0);
-  if (filled >= kGrownDense) advise(block, true);
+  if (span != wanted)
+    free_insert(extent_end(block), span - wanted, {ExtentState::clean, kind.is_huge, kind.mapping}, 0);
   in_use_add(int64_t(wanted - old_size));
-  account_claim(int64_t(wanted - old_size), 0, 0);
-  space_account(int64_t(span) - int64_t(old_size));
+  account_claim(int64_t(wanted - old_size), 0, 0, 0);
+  space_account(int64_t(span) - int64_t(old_span));
   return moved;
 }
 

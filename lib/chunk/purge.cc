@@ -93,11 +93,12 @@ size_t purge_torn_pages(Region& region, unsigned chunk) { return purge_runs(regi
 
 // Slices, until no more than `target` bytes are dirty or `most` are purged. Whole chunks first: they are cheapest to
 // give back and to refill. From the top down, because claims go from the bottom up.
-int64_t purge_slices(int64_t target, int64_t most) {
+int64_t purge_slices(int64_t target, int64_t most, bool may_tear) {
   int64_t purged = 0;
   constexpr size_t (*kSteps[])(Region&, unsigned) = {purge_closed_chunk, purge_small_pages, purge_huge_page,
                                                      purge_torn_pages};
   for (auto purge_chunk : kSteps) {
+    if (purge_chunk == purge_torn_pages && !may_tear) break;
     // Acquire: as in regions_find.
     for (unsigned i = region_table.count.load_acquire(); i-- > 0;) {
       Region& region = *region_table.regions[i];
@@ -131,7 +132,7 @@ int64_t purge_down_to(int64_t target, int64_t most) {
   int64_t excess = lower(dirty - target, most);
   int64_t share = int64_t(__int128{excess} * lower(of_extents, dirty) / dirty);
   int64_t purged = purge_extents(dirty - share, share);
-  purged += purge_slices(target, most - purged);
+  purged += purge_slices(target, most - purged, true);
   return purged + purge_extents(target, most - purged);
 }
 
@@ -175,6 +176,15 @@ void pages_purge(char* start, size_t size) {
   const ChunkInfo& info = chunk_of(start)->info;
   // As in purge_runs: what is torn stays so.
   chunk_advise_huge(*info.region, info.index, false);
+}
+
+void purge_in_exchange(size_t size, MemoryKind giver) {
+  if (retention_policy.floor.load_relaxed() == kUnlimited) return;
+  SignalsBlocked blocked;
+  if (!lock_try_acquire(purge_lock)) return;
+  int64_t target = accounts.dirty_free.load_relaxed() - int64_t(size);
+  giver == MemoryKind::slices ? purge_slices(target, int64_t(size), false) : purge_extents(target, int64_t(size));
+  lock_release(purge_lock);
 }
 
 size_t purge_all() {

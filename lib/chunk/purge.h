@@ -20,6 +20,12 @@ bool limit_allows(size_t size);
 // Called when `released` bytes were released, without a lock. Purges towards the budget when more than that is dirty
 // and free, not all of a large excess at once. Cheap when there is none.
 void purge_excess(size_t released);
+// What is dirty in slices or in extents serves only the one or the other. So when one kind takes `size` bytes of clean
+// memory, the other gives back as much that it does not need, unless that would tear huge pages: a program that turns
+// from small blocks to large ones, or back, need not keep both.
+enum class MemoryKind { slices, extents };
+void purge_in_exchange(size_t size, MemoryKind giver);
+
 // Purges everything that is free; bytes given back.
 size_t purge_all();
 

@@ -136,9 +136,10 @@ void chunk_rebin(Region& region, unsigned chunk) {
 }
 
 void slices_account(ChunkWords& words, uint64_t bits) {
-  unsigned dirty = bit_count(words.dirty.or_relaxed(bits) & bits);
-  unsigned used = bit_count(words.used.or_relaxed(bits) & bits);
-  account_claim(int64_t(bit_count(bits) * kSliceSize), int64_t(dirty * kSliceSize), int64_t(used * kSliceSize));
+  uint64_t dirty = words.dirty.or_relaxed(bits) & bits;
+  uint64_t used = words.used.or_relaxed(bits) & bits;
+  auto size = [](uint64_t slices) { return int64_t(bit_count(slices) * kSliceSize); };
+  account_claim(size(bits), size(dirty), size(used), size(used & ~dirty));
 }
 
 void accounts_rebuild() {

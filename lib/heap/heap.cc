@@ -111,10 +111,16 @@ void pool_release(Heap& heap, BlockPool* pool) {
   slices_release(pool, pool->slice_count);
 }
 
+// Whether nearly all of a new pool is likely to be used.
+bool class_is_dense(const Heap& heap, unsigned size_class) {
+  if (class_is_narrow(size_class)) return true;
+  return class_size(size_class) <= kHugeBlockMax && heap.density.is_dense();
+}
+
 // A fresh pool, on no chain; nullptr: no memory.
 BlockPool* pool_grow(Heap& heap, unsigned size_class) {
   unsigned slices = class_slices(size_class, heap.chains[size_class].pool_count);
-  BlockPool* pool = slices_acquire(slices, class_is_narrow(size_class) || heap.density.is_dense());
+  BlockPool* pool = slices_acquire(slices, class_is_dense(heap, size_class));
   if (pool == nullptr) return nullptr;
   block_pool_init(*pool, &heap, size_class, class_size(size_class), slice_header_size(pool), slices * kSliceSize);
   pool->slice_count = uint8_t(slices);
@@ -140,8 +146,8 @@ bool pool_bump(Heap& heap, BlockPool* pool) {
 
 // Notes whether the blocks of a wide pool, all handed out, are filled.
 void pool_judge(Heap& heap, const BlockPool& pool) {
-  if (class_is_narrow(pool.size_class)) return;
   size_t size = class_size(pool.size_class);
+  if (class_is_narrow(pool.size_class) || size > kHugeBlockMax) return;
   heap.density.judge(slice_address(&pool) + pool.capacity / 2 * size, size);
 }
 

@@ -5,11 +5,15 @@
 
 #include "base/bits.h"
 #include "chunk/extent.h"
+#include "chunk/purge.h"
 #include "heap/heap.h"
 #include "heap/usage.h"
 
 namespace poolalloc {
 namespace {
+
+// A block that grows by so much is likely to have taken clean memory.
+constexpr size_t kExchangedLeast = size_t{1} << 20;
 
 // Neither may overflow when it is rounded up to OS pages, or takes room to grow.
 bool is_possible(size_t size, size_t alignment) { return size <= kRequestMax / 2 && alignment <= kRequestMax / 4; }
@@ -48,7 +52,9 @@ void* large_resize(void* p, size_t new_size) {
   if (!is_possible(new_size, 1)) return nullptr;
   size_t old_size = extent_block_size(p);
   void* resized = extent_resize(p, new_size) ? p : extent_move(p, new_size);
-  if (resized != nullptr && new_size < old_size) heap_slow_path_end(old_size - new_size);
+  if (resized == nullptr) return nullptr;
+  if (new_size < old_size) heap_slow_path_end(old_size - new_size);
+  if (new_size >= old_size + kExchangedLeast) purge_in_exchange(new_size - old_size, MemoryKind::slices);
   return noted(resized, new_size);
 }
 

@@ -49,6 +49,10 @@ inline unsigned size_class_of(size_t size) {
 }
 inline size_t class_size(unsigned size_class) { return kSizeClasses.size[size_class]; }
 
+// Blocks of more bytes than this never have huge pages: their sizes are whole small pages, and what a block does not
+// need of them is lost in huge ones only.
+inline constexpr size_t kHugeBlockMax = size_t{32} << 10;
+
 // Whether the class has pools of one slice, which fill up. Wider blocks may be stacks, or buffers of which little is
 // used.
 inline bool class_is_narrow(unsigned size_class) { return class_size(size_class) <= kNarrowBlockMax; }
@@ -59,7 +63,8 @@ inline unsigned class_slices(unsigned size_class, unsigned pool_count) {
   size_t size = class_size(size_class);
   if (class_is_narrow(size_class)) return 1;
   unsigned least = size <= 2 * kNarrowBlockMax ? 2 : 4;
-  return pool_count < 2 ? least << pool_count : kWidePoolSlices;
+  unsigned wanted = least << (pool_count < 2 ? pool_count : 2);
+  return wanted < kWidePoolSlices ? wanted : kWidePoolSlices;
 }
 
 static_assert(class_size_compute(kClassCount - 1) == kPoolBlockMax);
