@@ -123,7 +123,8 @@ Region* claim_or_map_chunk(unsigned* chunk) {
 BlockPool* open_and_claim(Region& region, unsigned chunk, const RunRequest& request) {
   ChunkWords& words = region.chunks[chunk];
   bool is_clean = words.dirty.load_relaxed() == 0;
-  if (is_clean) chunk_advise_huge(region, chunk, request.wants_huge);
+  // Pages that exist keep their size.
+  chunk_advise_huge(region, chunk, request.wants_huge);
   if (is_clean) purge_in_exchange(chunk_size(region), MemoryKind::extents);
   Chunk* header = reinterpret_cast<Chunk*>(chunk_address(region, chunk));
   if (!is_clean) memset(static_cast<void*>(header), 0, sizeof(Chunk));

@@ -88,6 +88,9 @@ bool extent_resize(void* p, size_t size);
 // Moves the pages of a block, without copying, to where it can have `size` bytes; nullptr: nothing has changed.
 void* extent_move(void* p, size_t size);
 
+// Clean memory that blocks have taken since the last answer that was not 0, if it is `least` bytes or more.
+size_t extents_clean_taken(size_t least);
+
 // --- For giving memory back: no lock held, but purge_lock by extents_purge -----------------------------------
 
 // Gives back about `excess` bytes of dirty extents, the oldest first, at least one; how many, 0: none are left, or the

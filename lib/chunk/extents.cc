@@ -31,6 +31,9 @@ constinit uint16_t moves = 0;  // so many, about; never 0 after the first
 size_t whole_pages(size_t size) { return round_up(size, os_page_size()); }
 size_t extent_size_for(size_t size) { return whole_pages(size > kExtentUnit ? size : kExtentUnit); }
 
+// Clean memory that blocks have taken, and for which nothing has been given back in exchange.
+constinit Atomic<size_t> clean_taken{0};
+
 void in_use_add(int64_t size) {
   extent_space.totals.in_use += size;
   accounts.large.add_relaxed(size);
@@ -93,6 +96,7 @@ Cut cut_out(Extent* from, uintptr_t place, size_t size) {
   if (place != start) free_insert(start, place - start, kind, share(place - start));
   if (place + size != end) free_insert(place + size, end - place - size, kind, share(end - place - size));
   in_use_add(int64_t(size));
+  if (kind.state == ExtentState::clean) clean_taken.add_relaxed(size);
   bool is_dirty = kind.state == ExtentState::dirty;
   account_claim(int64_t(size), is_dirty ? int64_t(size) : 0, int64_t(used), is_dirty ? 0 : int64_t(used));
   return {size, kind};
@@ -261,6 +265,10 @@ void* extent_claim_growing(size_t size, size_t filled) {
   return pointer_to<void>(extent_start(block));
 }
 
+size_t extents_clean_taken(size_t least) {
+  return clean_taken.load_relaxed() < least ? 0 : clean_taken.exchange_acquire(0);
+}
+
 size_t extent_block_size(const void* p) {
   // A pointer that is not ours need not wait for the lock.
   const Extent* record = extent_record(address_of(p));
@@ -347,6 +355,7 @@ void* extent_move(void* p, size_t size) {
   if (span != wanted)
     free_insert(extent_end(block), span - wanted, {ExtentState::clean, kind.is_huge, kind.mapping}, 0);
   in_use_add(int64_t(wanted - old_size));
+  clean_taken.add_relaxed(wanted - old_size);
   account_claim(int64_t(wanted - old_size), 0, 0, 0);
   space_account(int64_t(span) - int64_t(old_span));
   return moved;

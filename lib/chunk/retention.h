@@ -22,6 +22,7 @@
 #pragma once
 
 #include "base/atomic.h"
+#include "base/bits.h"
 #include "base/constants.h"
 
 namespace poolalloc {
@@ -106,7 +107,8 @@ inline void retention_note_claim(Retention& r, int64_t count, int64_t given_back
 inline void retention_note_release(Retention& r, int64_t count, int64_t in_use, int64_t level, uint64_t now_ms) {
   retention_note(r, level, now_ms);
   __int128 share = __int128{r.churn.load_relaxed()} * count / retention_churn_max(in_use);
-  retention_sink(r.churn, int64_t(share) + int64_t{kSliceSize});
+  // Whole slices, and one at least, so that churn ends.
+  retention_sink(r.churn, int64_t(round_up(size_t(share) + 1, kSliceSize)));
 }
 
 // Notes that `count` bytes are about to be given back, or more if the budget is less then: what is free goes beyond

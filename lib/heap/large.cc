@@ -12,13 +12,14 @@
 namespace poolalloc {
 namespace {
 
-// A block that grows by so much is likely to have taken clean memory.
-constexpr size_t kExchangedLeast = size_t{1} << 20;
-
 // Neither may overflow when it is rounded up to OS pages, or takes room to grow.
 bool is_possible(size_t size, size_t alignment) { return size <= kRequestMax / 2 && alignment <= kRequestMax / 4; }
 
-void* noted(void* block, size_t size) {
+// What is done after a block has been claimed or has changed.
+void* claimed(void* block, size_t size) {
+  constexpr size_t kExchangedLeast = size_t{1} << 20;
+  size_t taken = extents_clean_taken(kExchangedLeast);
+  if (taken != 0) purge_in_exchange(taken, MemoryKind::slices);
   if (block != nullptr) usage_note(divide_up(size, kSliceSize));
   return block;
 }
@@ -31,12 +32,12 @@ void* large_alloc(size_t size, size_t alignment, bool* zeroed) {
   bool sparse = zeroed != nullptr;
   ExtentClaim claim = extent_claim(size != 0 ? size : 1, alignment, sparse);
   if (zeroed != nullptr) *zeroed = claim.zeroed;
-  return noted(claim.block, size);
+  return claimed(claim.block, size);
 }
 
 void* large_alloc_growing(size_t size, size_t old_size) {
   if (size <= kPoolBlockMax || !is_possible(size, 1)) return nullptr;
-  return noted(extent_claim_growing(size, old_size), size);
+  return claimed(extent_claim_growing(size, old_size), size);
 }
 
 size_t large_usable_size(const void* p) { return extent_block_size(p); }
@@ -54,8 +55,7 @@ void* large_resize(void* p, size_t new_size) {
   void* resized = extent_resize(p, new_size) ? p : extent_move(p, new_size);
   if (resized == nullptr) return nullptr;
   if (new_size < old_size) heap_slow_path_end(old_size - new_size);
-  if (new_size >= old_size + kExchangedLeast) purge_in_exchange(new_size - old_size, MemoryKind::slices);
-  return noted(resized, new_size);
+  return claimed(resized, new_size);
 }
 
 }  // namespace poolalloc

@@ -63,10 +63,10 @@ unsigned batch_limit(const BlockPool& pool) {
   return bytes > size ? unsigned(bytes / size) : 1;
 }
 
-// Neighbouring pools differ, and so do those in the same places of neighbouring chunks, and all those of four chunks of
-// short regions.
+// Neighbouring pools differ, and so do those in the same places of neighbouring chunks; the chunks of the first, short
+// regions are as if they were one.
 uintptr_t pool_hash(const BlockPool* pool) {
-  return (address_of(pool) >> kDescriptorShift) + (address_of(pool) >> kChunkShift) * (kShortSlices + 1);
+  return (address_of(pool) >> kDescriptorShift) - (address_of(pool) >> kChunkShift) * kShortSlices;
 }
 
 void batch_send(RemoteBatch& batch) {

@@ -119,6 +119,7 @@ TEST_F(ChunkTest, AChunkClosesWhenItsLastSliceIsReleased) {
 }
 
 TEST_F(ChunkTest, FullChunksAreFilledBeforeOthersAreOpened) {
+  purge_all();
   std::vector<BlockPool*> slices;
   std::map<Chunk*, int> chunks;
   for (unsigned i = 0; i < 8 * kSlicesPerChunk; i++) {
