@@ -1,9 +1,9 @@
 // Extents: runs of OS pages, each of which is one large block or free, and what is known of each.
 //
-// Large blocks take whole OS pages and nothing besides: what describes an extent stands apart, in a record. There is a
-// record for each 32 KiB of address space (a unit; extent_map.h), and an extent is at least as long, so no two start,
-// and no two end, in the same unit: the record of a unit describes the extent that starts there, and names the one that
-// ends there. So the neighbours of an extent are found in two steps, and free ones grow together.
+// Large blocks take whole OS pages and nothing besides: what describes an extent stands apart, in a record. A map
+// (extent_map.h) has an entry for each 32 KiB of address space, a unit, and an extent is at least as long, so no two
+// start, and no two end, in the same unit: the entry names the extent that starts there, and the one that ends there.
+// So the neighbours of an extent are found in two steps, and free ones grow together.
 //
 // The equations:
 //   extents do not overlap; each consists of whole OS pages and has at least kExtentUnit bytes
@@ -18,8 +18,8 @@
 // space, a quarter more than there is. A block that grows by realloc takes free extents behind it; to have such, it is
 // placed in the largest ones. One of several MiB is moved by the kernel, page by page, to where it has room.
 //
-// Synchronization: everything under extents_lock. A record's `start` may be read without: whoever holds a block finds
-// its own address there.
+// Synchronization: everything under extents_lock. A record is never freed, and its `start` may be read without: whoever
+// holds a block finds its own address there.
 // Who may use it: chunk; heap through large.h and for fork.
 #pragma once
 
@@ -29,16 +29,15 @@
 
 namespace poolalloc {
 
-// The least size of an extent, bytes, and the grain of the records.
+// The least size of an extent, bytes, and the grain of the map.
 inline constexpr unsigned kExtentShift = 15;
 inline constexpr size_t kExtentUnit = size_t{1} << kExtentShift;
 
-enum class ExtentState : uint8_t { none, clean, dirty, block };
+enum class ExtentState : uint8_t { clean, dirty, block };
 
 struct alignas(kCacheLine) Extent {
-  Atomic<uintptr_t> start;  // address; 0: no extent starts in this unit
+  Atomic<uintptr_t> start;  // address
   size_t size;              // bytes
-  Extent* ending;           // the extent that ends in this unit, if one does
   ExtentState state;
   bool is_huge;
   uint16_t mapping;     // 0: as it was mapped; else which of the moves it came by, about

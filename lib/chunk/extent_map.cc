@@ -1,4 +1,4 @@
-// From an address to the record of its unit (extent_map.h).
+// From an address to the extents near it (extent_map.h).
 //
 // Who may use it: through extent_map.h.
 #include "chunk/extent_map.h"
@@ -13,7 +13,7 @@ constexpr unsigned kLeafShift = 26;
 constexpr unsigned kBranchShift = 36;
 
 struct Leaf {
-  Extent records[size_t{1} << (kLeafShift - kExtentShift)];
+  ExtentUnit units[size_t{1} << (kLeafShift - kExtentShift)];
 };
 struct Branch {
   Atomic<Leaf*> leaves[size_t{1} << (kBranchShift - kLeafShift)];
@@ -27,7 +27,6 @@ struct Spares {
   struct Link {
     Link* next;
   };
-  static_assert(sizeof(Table) % kSliceSize == 0 || sizeof(Table) < kSliceSize);
   Link* first = nullptr;
   unsigned count = 0;
 
@@ -74,14 +73,14 @@ auto& leaf_place(BranchType& branch, uintptr_t address) {
 
 }  // namespace
 
-Extent* extent_record(uintptr_t address) {
+ExtentUnit* extent_unit(uintptr_t address) {
   if (address >> kAddressBits != 0) return nullptr;
   // Acquire: paired with the release in table_at.
   Branch* branch = branch_place(address).load_acquire();
   if (branch == nullptr) return nullptr;
   Leaf* leaf = leaf_place(*branch, address).load_acquire();
   if (leaf == nullptr) return nullptr;
-  return &leaf->records[address % (uintptr_t{1} << kLeafShift) >> kExtentShift];
+  return &leaf->units[address % (uintptr_t{1} << kLeafShift) >> kExtentShift];
 }
 
 const Extent* extent_from(uintptr_t address) {
@@ -91,8 +90,9 @@ const Extent* extent_from(uintptr_t address) {
     // What has no table is passed over as a whole.
     unsigned step = branch == nullptr ? kBranchShift : leaf == nullptr ? kLeafShift : kExtentShift;
     if (step == kExtentShift) {
-      const Extent& record = leaf->records[address % (uintptr_t{1} << kLeafShift) >> kExtentShift];
-      if (record.state != ExtentState::none && record.start.load_relaxed() >= address) return &record;
+      const ExtentUnit& unit = leaf->units[address % (uintptr_t{1} << kLeafShift) >> kExtentShift];
+      const Extent* extent = unit.starting.load_relaxed();
+      if (extent != nullptr && extent->start.load_relaxed() >= address) return extent;
     }
     address = ((address >> step) + 1) << step;
   }

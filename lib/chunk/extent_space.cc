@@ -10,6 +10,7 @@
 #include "chunk/accounts.h"
 #include "chunk/extent_map.h"
 #include "chunk/huge_pages.h"
+#include "chunk/os_source.h"
 #include "os/os.h"
 
 namespace poolalloc {
@@ -31,6 +32,18 @@ constexpr size_t kPurgeLeast = size_t{256} << 10;
 
 ExtentBins& bins_of(ExtentState state) { return state == ExtentState::dirty ? extent_space.dirty : extent_space.clean; }
 
+// Where records live, and those that describe nothing, linked by `next`. Synchronization: extents_lock.
+constinit Pool record_memory{nullptr, kOsSourceCapacity, 0, nullptr, nullptr};
+constinit Extent* spare_records = nullptr;
+constinit unsigned spare_count = 0;
+constinit unsigned promised_count = 0;  // so many of them are for what purges will put back
+
+void spare_add(Extent* record) {
+  record->next = spare_records;
+  spare_records = record;
+  spare_count++;
+}
+
 size_t used_size(const Extent* extent) { return extent->used_pages * os_page_size(); }
 
 void free_count(const Extent* extent, int64_t sign) {
@@ -44,38 +57,53 @@ void free_count(const Extent* extent, int64_t sign) {
 // --- Records ----------------------------------------------------------------------------------------
 
 Extent* extent_at(uintptr_t start) {
-  Extent* record = extent_record(start);
-  return record != nullptr && record->state != ExtentState::none && extent_start(record) == start ? record : nullptr;
+  const ExtentUnit* unit = extent_unit(start);
+  Extent* extent = unit != nullptr ? unit->starting.load_relaxed() : nullptr;
+  return extent != nullptr && extent_start(extent) == start ? extent : nullptr;
 }
 
 Extent* extent_before(uintptr_t end) {
-  const Extent* record = extent_record(end - 1);
-  Extent* before = record != nullptr ? record->ending : nullptr;
-  return before != nullptr && extent_end(before) == end ? before : nullptr;
+  const ExtentUnit* unit = extent_unit(end - 1);
+  Extent* extent = unit != nullptr ? unit->ending : nullptr;
+  return extent != nullptr && extent_end(extent) == end ? extent : nullptr;
+}
+
+bool extents_reserve(unsigned count) {
+  while (spare_count < count + promised_count) {
+    Extent* record = static_cast<Extent*>(pool_alloc(record_memory, sizeof(Extent), kCacheLine, kOsSource));
+    if (record == nullptr) return false;
+    spare_add(record);
+  }
+  return true;
 }
 
 Extent* extent_put(uintptr_t start, size_t size, ExtentKind kind) {
-  Extent* extent = extent_record(start);
-  PA_ASSERT(size >= kExtentUnit && extent->state == ExtentState::none);
+  PA_ASSERT(size >= kExtentUnit && spare_records != nullptr);
+  Extent* extent = spare_records;
+  spare_records = extent->next;
+  spare_count--;
   extent->size = size;
   extent->state = kind.state;
   extent->is_huge = kind.is_huge;
   extent->mapping = kind.mapping;
   extent->start.store_relaxed(start);
-  extent_record(start + size - 1)->ending = extent;
+  // Release: whoever finds the record without the lock finds its start.
+  extent_unit(start)->starting.store_release(extent);
+  extent_unit(start + size - 1)->ending = extent;
   return extent;
 }
 
 void extent_erase(Extent* extent) {
-  extent_record(extent_end(extent) - 1)->ending = nullptr;
-  extent->state = ExtentState::none;
+  extent_unit(extent_end(extent) - 1)->ending = nullptr;
+  extent_unit(extent_start(extent))->starting.store_relaxed(nullptr);
   extent->start.store_relaxed(0);
+  spare_add(extent);
 }
 
 void extent_set_size(Extent* block, size_t size) {
-  extent_record(extent_end(block) - 1)->ending = nullptr;
+  extent_unit(extent_end(block) - 1)->ending = nullptr;
   block->size = size;
-  extent_record(extent_end(block) - 1)->ending = block;
+  extent_unit(extent_end(block) - 1)->ending = block;
 }
 
 // --- Free extents -------------------------------------------------------------------------------------
@@ -235,7 +263,7 @@ bool take_oldest(size_t excess, TakenExtent* taken) {
   if (oldest == nullptr) return false;
   *taken = take(oldest);
   size_t size = round_up(excess > kPurgeLeast ? excess : kPurgeLeast, kHugePageSize);
-  if (taken->size < size + kHugePageSize) return true;
+  if (taken->size < size + kHugePageSize || !extents_reserve(2)) return true;
   TakenExtent kept = *taken;
   kept.size = taken->size - size;
   kept.used_pages = kept.size / os_page_size();
@@ -254,12 +282,14 @@ size_t extents_purge(size_t excess) {
   {
     SharedLockGuard guard(extents_lock);
     if (!take_oldest(excess, &taken)) return 0;
+    promised_count++;
     int64_t kept = higher(accounts.in_use.load_relaxed(), kCleanKept);
     is_spare = taken.size >= kUnmapLeast && extent_space.totals.clean_free + int64_t(taken.size) > kept;
   }
   bool is_unmapped = is_spare && unmap(taken);
   bool is_purged = is_unmapped || os_purge(pointer_to<void>(taken.start), taken.size);
   SharedLockGuard guard(extents_lock);
+  promised_count--;
   if (is_unmapped) {
     account_unmapped(taken);
   } else {

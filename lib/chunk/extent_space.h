@@ -37,7 +37,10 @@ struct ExtentKind {
 };
 inline ExtentKind kind_of(const Extent* extent) { return {extent->state, extent->is_huge, extent->mapping}; }
 
-// Describes an extent where none is. Its other fields are the caller's.
+// Sees to it that the next `count` extents can be put; false: no memory.
+bool extents_reserve(unsigned count);
+// Describes an extent where none is, with a record that was reserved, or that of one that was erased. Its other fields
+// are the caller's.
 Extent* extent_put(uintptr_t start, size_t size, ExtentKind kind);
 // An extent that is no free one, or none any more: nothing is there afterwards.
 void extent_erase(Extent* extent);

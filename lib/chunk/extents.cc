@@ -72,6 +72,10 @@ Extent* block_put(uintptr_t start, size_t size, ExtentKind kind, size_t fresh_si
   return block;
 }
 
+// Records that a claim needs, at the most, besides those of what it takes: the block's, and one more for what is left
+// at either end; and one for new address space.
+constexpr unsigned kCutMost = 4;
+
 // What was cut out of a free extent.
 struct Cut {
   size_t size;
@@ -189,6 +193,7 @@ Extent* block_claim_beside(size_t size) {
 
 // From what is free, or from new address space.
 Extent* block_claim(size_t size, size_t alignment) {
+  if (!extents_reserve(kCutMost)) return nullptr;
   Extent* from = find_fit(extent_space.dirty, size, alignment);
   if (from == nullptr && alignment == os_page_size()) {
     Extent* block = block_claim_beside(size);
@@ -202,6 +207,7 @@ Extent* block_claim(size_t size, size_t alignment) {
 
 // The same for a block that grows: where there is as much room again behind it.
 Extent* block_claim_growing(size_t size) {
+  if (!extents_reserve(kCutMost)) return nullptr;
   Extent* from = extent_space.dirty.largest();
   if (from == nullptr || from->size < 2 * size) from = extent_space.clean.largest();
   if (from == nullptr || from->size < 2 * size) from = space_add(2 * size, os_page_size());
@@ -269,18 +275,23 @@ size_t extents_clean_taken(size_t least) {
   return clean_taken.load_relaxed() < least ? 0 : clean_taken.exchange_acquire(0);
 }
 
+// Without the lock: a pointer that is not ours need not wait for it.
+static bool may_be_block(const void* p) {
+  const ExtentUnit* unit = extent_unit(address_of(p));
+  // Acquire: paired with the release in extent_put.
+  const Extent* extent = unit != nullptr ? unit->starting.load_acquire() : nullptr;
+  return extent != nullptr && extent_start(extent) == address_of(p);
+}
+
 size_t extent_block_size(const void* p) {
-  // A pointer that is not ours need not wait for the lock.
-  const Extent* record = extent_record(address_of(p));
-  if (record == nullptr || extent_start(record) != address_of(p)) return 0;
+  if (!may_be_block(p)) return 0;
   SharedLockGuard guard(extents_lock);
   const Extent* block = block_find(p);
   return block != nullptr ? block->block_size : 0;
 }
 
 size_t extent_release(void* p) {
-  const Extent* record = extent_record(address_of(p));
-  if (record == nullptr || extent_start(record) != address_of(p)) return 0;
+  if (!may_be_block(p)) return 0;
   SharedLockGuard guard(extents_lock);
   Extent* block = block_find(p);
   if (block == nullptr) return 0;
@@ -308,10 +319,10 @@ bool extent_resize(void* p, size_t size) {
   if (block == nullptr) return false;
   if (wanted > block->size) {
     size_t more = wanted - block->size;
-    if (free_behind(extent_end(block), block->mapping, more) < more) return false;
+    if (free_behind(extent_end(block), block->mapping, more) < more || !extents_reserve(kCutMost)) return false;
     block_extend(block, more);
     if (block->block_size >= kGrownDense) advise(block, true);
-  } else if (block->size - wanted >= kExtentUnit) {
+  } else if (block->size - wanted >= kExtentUnit && extents_reserve(1)) {
     size_t less = block->size - wanted;
     extent_set_size(block, wanted);
     in_use_add(-int64_t(less));
@@ -337,7 +348,7 @@ void* extent_move(void* p, size_t size) {
   size_t old_span = old_size + (has_room && kind.mapping != 0 ? behind->size : 0);
   // With room to grow in place next time, unless address space is short; in whole huge pages, which move as such.
   size_t span = extent_space.is_locked ? wanted : round_up(wanted + wanted / 4, kHugePageSize);
-  if (!extent_map_reserve(span)) return nullptr;
+  if (!extent_map_reserve(span) || !extents_reserve(kCutMost)) return nullptr;
   void* moved = os_move(p, old_span, span);
   if (moved == nullptr) moved = os_move(p, old_span = old_size, span = wanted);
   if (moved == nullptr) return nullptr;

@@ -128,7 +128,7 @@ TEST_F(ChunkTest, FullChunksAreFilledBeforeOthersAreOpened) {
   }
   int not_full = 0;
   for (auto& [chunk, count] : chunks) not_full += unsigned(count) < bit_count(chunk->info.region->slices);
-  EXPECT_LE(not_full, 1);
+  EXPECT_LE(not_full, 2) << "one of small pages, and one of huge ones";
   for (BlockPool* each : slices) slices_release(each, 1);
 }
 
