@@ -1,10 +1,11 @@
 """What all tests share.
 
 Always holds: tests marked `slow` run only with --slow; the library under test is POOLALLOC_LIB, by
-default the release build.
+default the release build; programs start with every signal at its default, whatever the shell ignores.
 """
 import os
 import pathlib
+import signal
 
 import pytest
 
@@ -18,6 +19,11 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes long; only with --slow")
+    # A shell's background job ignores SIGINT and SIGQUIT, and so would every program that the tests start.
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(config, items):

@@ -41,6 +41,9 @@ inline int64_t budget_now(const Retention& r) {
   return retention_budget(r, accounts.in_use.load_relaxed(), retention_policy);
 }
 
+// Whether free memory goes back without being asked for.
+inline bool may_purge() { return retention_policy.floor.load_relaxed() != kUnlimited; }
+
 // Accounts a claim of `size` bytes, of which `dirty` were dirty, `used` had been in use before, and `given_back` both
 // had been in use and were clean.
 void account_claim(int64_t size, int64_t dirty, int64_t used, int64_t given_back);

@@ -44,12 +44,10 @@ void spare_add(Extent* record) {
   spare_count++;
 }
 
-size_t used_size(const Extent* extent) { return extent->used_pages * os_page_size(); }
-
 void free_count(const Extent* extent, int64_t sign) {
   ExtentTotals& totals = extent_space.totals;
   (extent->state == ExtentState::dirty ? totals.dirty_free : totals.clean_free) += sign * int64_t(extent->size);
-  totals.used_free += sign * int64_t(used_size(extent));
+  totals.used_free += sign * int64_t(extent_used_size(extent));
 }
 
 }  // namespace
@@ -189,9 +187,9 @@ bool extents_are_valid() {
       found.block_count++;
       found.block_bytes += each->block_size;
     } else {
-      if (used_size(each) > each->size) return false;
+      if (extent_used_size(each) > each->size) return false;
       (each->state == ExtentState::dirty ? found.dirty_free : found.clean_free) += int64_t(each->size);
-      found.used_free += int64_t(used_size(each));
+      found.used_free += int64_t(extent_used_size(each));
       free_count++;
       dirty_count += each->state == ExtentState::dirty;
     }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "chunk/extent_bins.h"
+#include "os/os.h"
 
 namespace poolalloc {
 
@@ -23,6 +24,9 @@ inline uintptr_t extent_end(const Extent* extent) { return extent_start(extent) 
 inline bool extent_is_free(const Extent* extent) {
   return extent->state == ExtentState::clean || extent->state == ExtentState::dirty;
 }
+
+// Of a free extent, what has been in use before.
+inline size_t extent_used_size(const Extent* extent) { return extent->used_pages * os_page_size(); }
 
 // The extent that starts at an address, and the one that ends there; nullptr: there is none.
 Extent* extent_at(uintptr_t start);

@@ -19,6 +19,8 @@ constexpr size_t kMoveLeast = size_t{4} << 20;
 // A growing block is filled from front to back, so that one huge page at its end is filled in part: not more than an
 // eighth of a block of this size.
 constexpr size_t kGrownDense = 8 * kHugePageSize;
+// What a block leaves that becomes smaller by so much is given back at once.
+constexpr size_t kGivenBackLeast = size_t{1} << 20;
 // Of a block's size, what may be lost at the end of a dirty extent because it is too little to be an extent.
 constexpr size_t kLostShare = 16;
 
@@ -325,9 +327,17 @@ bool extent_resize(void* p, size_t size) {
   } else if (block->size - wanted >= kExtentUnit && extents_reserve(1)) {
     size_t less = block->size - wanted;
     extent_set_size(block, wanted);
+    if (block->fresh_size > wanted) block->fresh_size = wanted;
     in_use_add(-int64_t(less));
     account_release(int64_t(less));
-    free_insert(extent_end(block), less, {ExtentState::dirty, block->is_huge, block->mapping}, less / os_page_size());
+    ExtentKind kind{ExtentState::dirty, block->is_huge, block->mapping};
+    // Who makes a block smaller by much is not likely to need the rest soon.
+    bool goes_back = less >= kGivenBackLeast && may_purge() && os_purge(pointer_to<void>(extent_end(block)), less);
+    if (goes_back) {
+      account_purge(int64_t(less));
+      kind.state = ExtentState::clean;
+    }
+    free_insert(extent_end(block), less, kind, less / os_page_size());
   }
   unwatch(block);
   block_set_size(block, whole_pages(size));
@@ -355,7 +365,10 @@ void* extent_move(void* p, size_t size) {
   unwatch(block);
   block_set_size(block, 0);
   extent_erase(block);
-  if (old_span != old_size) free_erase(behind);
+  if (old_span != old_size) {
+    accounts.used_free.sub_relaxed(int64_t(extent_used_size(behind)));
+    free_erase(behind);
+  }
   PA_VERIFY(extent_map_cover(address_of(moved), span));
   kind.mapping = ++moves != 0 ? moves : ++moves;
   if (filled >= kGrownDense && !kind.is_huge && huge_pages_wanted(true)) {

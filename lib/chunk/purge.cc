@@ -179,7 +179,7 @@ void pages_purge(char* start, size_t size) {
 }
 
 void purge_in_exchange(size_t size, MemoryKind giver) {
-  if (retention_policy.floor.load_relaxed() == kUnlimited) return;
+  if (!may_purge()) return;
   SignalsBlocked blocked;
   if (!lock_try_acquire(purge_lock)) return;
   int64_t target = accounts.dirty_free.load_relaxed() - int64_t(size);

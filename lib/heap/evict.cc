@@ -90,8 +90,7 @@ void evict_end(Heap& heap, const Evicted& evicted) {
 // A sweep's look at one heap; how many pools it took.
 unsigned heap_look(Heap& heap) {
   Evicted evicted;
-  bool may_purge = retention_policy.floor.load_relaxed() != kUnlimited;
-  if (may_purge && &heap != thread_heap && lock_try_acquire(heap.lock)) {
+  if (may_purge() && &heap != thread_heap && lock_try_acquire(heap.lock)) {
     if (heap.state.load_relaxed() == HeapState::owned) {
       if (os_clock_ms() - heap.seized_ms >= kSettled_ms) seized_take(heap, evicted);
       huge_empty.add_relaxed(heap_seize(heap, may_tear.load_relaxed()));

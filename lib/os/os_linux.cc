@@ -30,20 +30,37 @@ namespace {
 
 inline long as_long(const volatile void* p) { return long(address_of(p)); }
 
-// Where what was mapped last begins, or what was unmapped last ended: the next mapping goes below it, so that the
-// kernel can merge them.
+// Where what was mapped last begins: the next mapping goes below it, so that the kernel can merge them.
 constinit Atomic<uintptr_t> lowest{0};
+// What was unmapped last, or what is left of it: there a mapping that fits goes first, so that addresses are used again.
+// Only hints: two threads may mix theirs up.
+constinit Atomic<uintptr_t> hole_start{0};
+constinit Atomic<uintptr_t> hole_end{0};
+constexpr size_t kHoleLeast = size_t{1} << 20;
 
 // Mappings merge within so many bytes only: the kernel lets a process fork only if each single mapping could be had
 // once more.
 constexpr uintptr_t kMergeWithin = uintptr_t{1} << 30;
 
 // Where a mapping should go; 0: anywhere.
-uintptr_t place_below(uintptr_t below, size_t size, size_t alignment) {
+uintptr_t place_for(size_t size, size_t alignment) {
+  uintptr_t end = hole_end.load_relaxed();
+  if (end - hole_start.load_relaxed() >= size && round_down(end - size, alignment) >= hole_start.load_relaxed()) {
+    return round_down(end - size, alignment);
+  }
+  uintptr_t below = lowest.load_relaxed();
   if (below <= size + alignment) return 0;
   uintptr_t start = round_down(below - size, alignment);
   bool may_touch = start / kMergeWithin == (below - 1) / kMergeWithin;
   return may_touch || start + size < below ? start : start - alignment;
+}
+
+void note_place(uintptr_t start) {
+  if (start >= hole_start.load_relaxed() && start < hole_end.load_relaxed()) {
+    hole_end.store_relaxed(start);
+  } else {
+    lowest.store_relaxed(start);
+  }
 }
 
 void* map_at(uintptr_t hint, size_t size) {
@@ -102,7 +119,7 @@ size_t os_page_size() {
 void* os_map(size_t size, size_t alignment) {
   PA_ASSERT(is_power_of_two(alignment) && size % os_page_size() == 0);
   if (size == 0 || size > kRequestMax - alignment) return nullptr;
-  uintptr_t hint = place_below(lowest.load_relaxed(), size, alignment);
+  uintptr_t hint = place_for(size, alignment);
   void* p = map_at(hint, size);
   if (p == nullptr) return nullptr;
   if (address_of(p) % alignment != 0) {
@@ -115,15 +132,17 @@ void* os_map(size_t size, size_t alignment) {
     unmap(start + size, address_of(wide) + size + alignment - os_page_size());
     p = pointer_to(start);
   }
-  lowest.store_relaxed(address_of(p));
+  note_place(address_of(p));
   return p;
 }
 
 bool os_unmap(void* p, size_t size) {
   uintptr_t start = address_of(p);
   if (!unmap(start, start + size)) return false;
-  // So that the same addresses are used again.
-  lowest.store_relaxed(start + size);
+  if (size >= kHoleLeast) {
+    hole_start.store_relaxed(start);
+    hole_end.store_relaxed(start + size);
+  }
   return true;
 }
 

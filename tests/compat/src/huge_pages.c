@@ -70,6 +70,16 @@ int main(int argc, char** argv) {
     for (int i = 0; i < 20; i++) memset(malloc((size_t)16 * kMiB), 1, kMiB / 16);
   } else if (strcmp(manner, "buffer") == 0) {
     touched((size_t)256 * kMiB);
+  } else if (strcmp(manner, "buffers") == 0) {
+    for (int i = 0; i < 64; i++) touched((size_t)4 * kMiB);
+  } else if (strcmp(manner, "medium") == 0) {
+    for (int i = 0; i < 12000; i++) touched(20000);
+  } else if (strcmp(manner, "sparse-medium") == 0) {
+    fill(20 * kMiB);
+    for (int i = 0; i < 12000; i++) *(char*)malloc(20000) = 1;
+  } else if (strcmp(manner, "sparse-after-dense") == 0) {
+    for (int i = 0; i < 16; i++) touched((size_t)4 * kMiB);
+    for (int i = 0; i < 100; i++) *((char*)malloc((size_t)4 * kMiB) + kMiB) = 1;
   } else if (strcmp(manner, "grown") == 0) {
     char* p = NULL;
     for (size_t size = kMiB; size <= (size_t)256 * kMiB; size += size / 2) {

@@ -1,0 +1,317 @@
+// Laws of extents (chunk/extent.h) against a model that knows which bytes it holds.
+//
+// Always holds: each test gives back all that it claimed; extent.h's equations, and the accounts', hold whenever no
+// other thread runs.
+#include "chunk/extent.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+
+#include "accounts.h"
+#include "chunk/huge_pages.h"
+#include "chunk/purge.h"
+#include "test_util.h"
+
+namespace poolalloc {
+namespace {
+
+using test::expect_memory_valid;
+using test::Random;
+
+constexpr size_t kKiB = 1024, kMiB = 1024 * kKiB;
+
+bool are_valid() {
+  LockGuard guard(extents_lock);
+  return extents_are_valid();
+}
+
+// Blocks by address, with a stamp in the first and last word of every few pages.
+class Model {
+ public:
+  struct Held {
+    size_t size;
+    uint64_t stamp;
+  };
+
+  void add(void* block, size_t size) {
+    ASSERT_NE(block, nullptr);
+    char* start = static_cast<char*>(block);
+    auto next = held_.lower_bound(start);
+    if (next != held_.end()) {
+      ASSERT_LE(start + size, next->first) << "blocks overlap";
+    }
+    if (next != held_.begin()) {
+      auto before = std::prev(next);
+      ASSERT_LE(before->first + before->second.size, start) << "blocks overlap";
+    }
+    held_[start] = Held{size, ++stamps_};
+    each_word(start, size, [&](uint64_t* word) { *word = stamps_ ^ address_of(word) >> 3; });
+  }
+  // Whether the first `size` bytes are as they were written to at `was`.
+  bool is_kept(char* start, size_t size, const Held& held, char* was) {
+    bool kept = true;
+    each_word(start, held.size, [&](uint64_t* word) {
+      size_t offset = size_t(reinterpret_cast<char*>(word) - start);
+      if (offset + 8 <= size) kept &= *word == (held.stamp ^ address_of(was + offset) >> 3);
+    });
+    return kept;
+  }
+  void check(char* start) { ASSERT_TRUE(is_kept(start, held_[start].size, held_[start], start)) << "bytes changed"; }
+  char* any(Random& random) {
+    auto at = held_.begin();
+    std::advance(at, random.below(held_.size()));
+    return at->first;
+  }
+  Held remove(char* start) {
+    Held held = held_[start];
+    held_.erase(start);
+    return held;
+  }
+  size_t size() const { return held_.size(); }
+  const std::map<char*, Held>& held() const { return held_; }
+
+ private:
+  template <typename Visit>
+  static void each_word(char* start, size_t size, Visit visit) {
+    size_t step = size > 16 * kMiB ? 64 * kKiB : 8 * kKiB;
+    for (size_t at = 0; at + 8 <= size; at += step) visit(reinterpret_cast<uint64_t*>(start + at));
+  }
+  std::map<char*, Held> held_;
+  uint64_t stamps_ = 0;
+};
+
+class ExtentTest : public testing::Test {
+ protected:
+  void SetUp() override { in_use_before = accounts.in_use.load_relaxed(); }
+  void TearDown() override {
+    EXPECT_EQ(accounts.in_use.load_relaxed(), in_use_before);
+    expect_memory_valid();
+  }
+  int64_t in_use_before;
+};
+
+size_t random_size(Random& random) {
+  switch (random.below(4)) {
+    case 0:
+      return 1 + random.below(70 * kKiB);
+    case 1:
+      return 64 * kKiB + random.below(64 * kKiB);
+    case 2:
+      return 64 * kKiB + random.below(kMiB);
+    default:
+      return 64 * kKiB + random.size_up_to(24 * kMiB);
+  }
+}
+
+TEST_F(ExtentTest, BlocksAreClaimedResizedMovedAndReleasedLikeInTheModel) {
+  for (uint64_t seed = 1; seed <= 4; seed++) {
+    Random random(seed);
+    Model model;
+    for (int step = 0; step < 4000 && !HasFatalFailure(); step++) {
+      uint64_t what = random.below(12);
+      if (model.size() < 40 ? what < 6 : what < 2) {
+        size_t size = random_size(random);
+        size_t alignment = random.below(3) == 0 ? size_t{16} << random.below(20) : 16;
+        ExtentClaim claim = random.below(5) == 0 ? ExtentClaim{extent_claim_growing(size, size / 2), false}
+                                                 : extent_claim(size, alignment, random.below(2) == 0);
+        if (claim.zeroed) {
+          ASSERT_EQ(address_of(claim.block) % alignment, 0u);
+          ASSERT_TRUE(test::bytes_all(claim.block, size, 0)) << "said to be zero";
+        }
+        ASSERT_GE(extent_block_size(claim.block), size);
+        model.add(claim.block, extent_block_size(claim.block));
+      } else if (model.size() != 0 && what < 9) {
+        char* block = model.any(random);
+        model.check(block);
+        size_t old_size = extent_block_size(block), size = random_size(random);
+        if (random.below(2) == 0) size = old_size + random.below(old_size);
+        void* resized = extent_resize(block, size) ? block : extent_move(block, size);
+        if (resized == nullptr) {
+          ASSERT_EQ(extent_block_size(block), old_size) << "nothing has changed";
+          model.check(block);
+          continue;
+        }
+        Model::Held held = model.remove(block);
+        size_t kept = held.size < size ? held.size : size;
+        ASSERT_TRUE(model.is_kept(static_cast<char*>(resized), kept, held, block)) << old_size << " to " << size;
+        model.add(resized, extent_block_size(resized));
+      } else if (model.size() != 0) {
+        char* block = model.any(random);
+        model.check(block);
+        model.remove(block);
+        ASSERT_NE(extent_release(block), 0u);
+        ASSERT_EQ(extent_block_size(block), 0u);
+        ASSERT_EQ(extent_release(block), 0u) << "released twice";
+      }
+      ASSERT_TRUE(step % 8 != 0 || are_valid()) << "step " << step << " of seed " << seed;
+      if (step % 300 == 0) purge_all();
+      if (step % 700 == 0) extents_unmap();
+    }
+    for (const auto& [block, held] : model.held()) {
+      model.check(block);
+      extent_release(block);
+    }
+    expect_memory_valid();
+  }
+}
+
+TEST_F(ExtentTest, NeighboursBecomeOneAndServeALargerBlock) {
+  extents_unmap();
+  std::vector<char*> blocks;
+  for (int i = 0; i < 16; i++) blocks.push_back(static_cast<char*>(extent_claim(100 * kKiB, 16, false).block));
+  std::sort(blocks.begin(), blocks.end());
+  for (char* block : blocks) memset(block, 1, 100 * kKiB);
+  // From both sides, and in the middle.
+  for (size_t i : {3u, 5u, 4u, 2u, 6u}) extent_release(blocks[i]);
+  size_t whole = size_t(blocks[7] - blocks[2]);
+  ExtentClaim claim = extent_claim(whole, 16, false);
+  EXPECT_EQ(claim.block, blocks[2]) << "dirty memory is used before clean";
+  EXPECT_FALSE(claim.zeroed);
+  extent_release(claim.block);
+  for (size_t i = 0; i < blocks.size(); i++) {
+    if (i < 2 || i > 6) extent_release(blocks[i]);
+  }
+}
+
+TEST_F(ExtentTest, ABlockGrowsIntoWhatIsFreeBehindIt) {
+  char* block = static_cast<char*>(extent_claim_growing(100 * kKiB, 60 * kKiB));
+  for (size_t size = 100 * kKiB; size <= 190 * kKiB; size += 10 * kKiB) EXPECT_TRUE(extent_resize(block, size));
+  extent_release(block);
+}
+
+TEST_F(ExtentTest, WhatABlockLeavesServesOthers) {
+  char* block = static_cast<char*>(extent_claim(kMiB, 16, false).block);
+  memset(block, 1, kMiB);
+  EXPECT_TRUE(extent_resize(block, 300 * kKiB));
+  EXPECT_EQ(extent_block_size(block), 300 * kKiB);
+  ExtentClaim rest = extent_claim(700 * kKiB, 16, false);
+  EXPECT_EQ(rest.block, block + 300 * kKiB);
+  extent_release(rest.block);
+  extent_release(block);
+}
+
+TEST_F(ExtentTest, AMovedBlockLeavesNothingBehind) {
+  purge_all();
+  int64_t mapped = accounts.mapped.load_relaxed();
+  size_t size = 5 * kMiB;
+  char* block = static_cast<char*>(extent_claim(size, 16, false).block);
+  char* fence = static_cast<char*>(extent_claim(size, 16, false).block);
+  for (int i = 0; i < 12; i++) {
+    memset(block, i, extent_block_size(block));
+    size_t larger = size + size / 4;
+    char* moved = extent_resize(block, larger) ? block : static_cast<char*>(extent_move(block, larger));
+    ASSERT_NE(moved, nullptr);
+    ASSERT_TRUE(test::bytes_all(moved, size, static_cast<unsigned char>(i)));
+    block = moved;
+    size = larger;
+    EXPECT_TRUE(are_valid());
+  }
+  extent_release(block);
+  extent_release(fence);
+  extents_unmap();
+  EXPECT_LE(accounts.mapped.load_relaxed(), mapped);
+}
+
+TEST_F(ExtentTest, PurgedMemoryIsZeroAndOldestFirst) {
+  purge_all();
+  std::vector<char*> blocks;
+  for (int i = 0; i < 6; i++) {
+    blocks.push_back(static_cast<char*>(extent_claim(kMiB, 16, false).block));
+    memset(blocks.back(), 1, kMiB);
+  }
+  for (size_t i : {1u, 3u, 5u}) extent_release(blocks[i]);
+  EXPECT_EQ(extents_purge(1), kMiB);
+  ExtentClaim claim = extent_claim(kMiB, 16, false);
+  EXPECT_EQ(claim.block, blocks[5]) << "the one released last is still there";
+  extent_release(claim.block);
+  while (extents_purge(kMiB) != 0) {
+  }
+  claim = extent_claim(kMiB, 16, false);
+  EXPECT_TRUE(claim.zeroed && test::bytes_all(claim.block, kMiB, 0));
+  extent_release(claim.block);
+  for (size_t i : {0u, 2u, 4u}) extent_release(blocks[i]);
+}
+
+TEST_F(ExtentTest, PointersThatAreNoBlocksAreNone) {
+  char* block = static_cast<char*>(extent_claim(kMiB, 16, false).block);
+  for (size_t offset : {size_t{1}, size_t{16}, size_t{4096}, 32 * kKiB, 64 * kKiB, kMiB}) {
+    EXPECT_EQ(extent_release(block + offset), 0u);
+    EXPECT_FALSE(extent_resize(block + offset, 100));
+    EXPECT_EQ(extent_move(block + offset, 100 * kMiB), nullptr);
+  }
+  for (uintptr_t address : {uintptr_t{0}, uintptr_t{4096}, uintptr_t{1} << 46, ~uintptr_t{0}, ~uintptr_t{0xfff}}) {
+    EXPECT_EQ(extent_release(pointer_to<void>(address)), 0u);
+    EXPECT_EQ(extent_block_size(pointer_to<void>(address)), 0u);
+  }
+  EXPECT_NE(extent_release(block), 0u);
+}
+
+// Huge pages are asked for once blocks have been filled, and no more once they are not.
+TEST_F(ExtentTest, BlocksThatAreFilledHaveHugePagesAndSparseOnesHaveNot) {
+  purge_all();
+  extents_unmap();
+  std::vector<char*> blocks;
+  auto claim = [&](bool fill) {
+    char* block = static_cast<char*>(extent_claim(4 * kMiB, 16, false).block);
+    if (fill) memset(block, 1, 4 * kMiB);
+    blocks.push_back(block);
+    LockGuard guard(extents_lock);
+    return extent_at(address_of(block))->is_huge;
+  };
+  int huge = 0;
+  for (int i = 0; i < 12; i++) huge += claim(true);
+  EXPECT_GE(huge, 6);
+  huge = 0;
+  for (int i = 0; i < 12; i++) huge += claim(false);
+  EXPECT_LE(huge, 3);
+  for (char* block : blocks) extent_release(block);
+}
+
+TEST_F(ExtentTest, NoByteHasTwoOwnersAmongThreads) {
+  std::atomic<int> violations{0};
+  test::in_threads(4, [&](unsigned thread) {
+    Random random(200 + thread);
+    std::vector<std::pair<char*, size_t>> held;
+    auto ends = [&](char* block, size_t size) {
+      return std::pair{reinterpret_cast<std::atomic<uint64_t>*>(block),
+                       reinterpret_cast<std::atomic<uint64_t>*>(block + size - 8)};
+    };
+    auto take = [&](char* block, size_t size) {
+      auto [first, last] = ends(block, size);
+      first->store(thread + 1);
+      last->store(thread + 1);
+      held.emplace_back(block, size);
+    };
+    for (int step = 0; step < 6000; step++) {
+      if (held.size() < 20 && random.below(2) == 0) {
+        size_t size = random_size(random);
+        char* block = static_cast<char*>(extent_claim(size, 16, false).block);
+        take(block, extent_block_size(block));
+      } else if (!held.empty()) {
+        size_t index = random.below(held.size());
+        auto [block, size] = held[index];
+        held[index] = held.back();
+        held.pop_back();
+        auto [first, last] = ends(block, size);
+        violations += first->load() != thread + 1 || last->load() != thread + 1;
+        if (random.below(3) == 0) {
+          size_t wanted = size + random.below(size);
+          char* moved = extent_resize(block, wanted) ? block : static_cast<char*>(extent_move(block, wanted));
+          if (moved != nullptr) take(moved, extent_block_size(moved));
+          if (moved != nullptr) continue;
+        }
+        violations += extent_release(block) == 0;
+      }
+      if (step % 500 == 0) purge_all();
+      if (step % 50 == 0) purge_excess(0);
+      if (step % 1500 == 0) extents_unmap();
+    }
+    for (auto [block, size] : held) violations += extent_release(block) == 0;
+  });
+  EXPECT_EQ(violations.load(), 0);
+}
+
+}  // namespace
+}  // namespace poolalloc
