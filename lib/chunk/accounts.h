@@ -25,7 +25,7 @@ struct Accounts {
   Atomic<int64_t> mapped;
   Atomic<uint64_t> purged;     // given back to the kernel, in all
   Atomic<int64_t> large;       // the part of in_use that is extents
-  Atomic<int64_t> untouched;   // bytes in pools of small blocks that were never handed out
+  Atomic<int64_t> untouched;   // bytes in pools that were never handed out
   Atomic<int64_t> pool_loose;  // bytes free in partial pools that may be worth giving back (heap/holes.h)
   Retention retention;
 };

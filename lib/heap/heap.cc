@@ -97,10 +97,8 @@ void pool_wake(Heap& heap, BlockPool* pool, int64_t live) {
   chain_push(heap.chains[pool->size_class], pool);
 }
 
-// Bytes of a pool that were never handed out, if they count.
-size_t pool_untouched(const BlockPool& pool) {
-  return pool_counts_untouched(pool) ? size_t(pool.capacity - pool.size) * class_size(pool.size_class) : 0;
-}
+// Bytes of a pool that were never handed out.
+size_t pool_untouched(const BlockPool& pool) { return size_t(pool.capacity - pool.size) * class_size(pool.size_class); }
 
 // On no chain, no live block -> gone.
 void pool_release(Heap& heap, BlockPool* pool) {

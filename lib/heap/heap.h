@@ -107,9 +107,6 @@ constexpr SmallLists small_lists_compute() {
 }
 inline constexpr SmallLists kSmallLists = small_lists_compute();
 
-// Whether what the pool never handed out is in accounts.untouched: only chunks of such pools have huge pages.
-inline bool pool_counts_untouched(const BlockPool& pool) { return class_is_narrow(pool.size_class); }
-
 // Index of a pool's first block: not 0 where a chunk header takes the front.
 inline unsigned pool_first_index(const BlockPool& pool) {
   return unsigned(divide_up(slice_header_size(&pool), class_size(pool.size_class)));

@@ -107,7 +107,7 @@ void pool_shed(Heap& heap, BlockPool* pool) {
                   [&](size_t from, size_t end) {
                     if (from < end) pages_purge(start + from, end - from);
                   });
-  if (pool_counts_untouched(*pool)) heap.untouched_change += int64_t((before - pool->size) * block_size);
+  heap.untouched_change += int64_t((before - pool->size) * block_size);
   pool_looked(pool) = pool->state == SliceState::partial ? uint16_t(pool->parked_list.count) : 0;
 }
 

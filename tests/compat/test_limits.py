@@ -20,7 +20,7 @@ def test_small_address_space(run, command, limit):
     result = run(command, limits=limits, timeout=20)
     assert result.rc >= 0, result
     if result.rc != 0:
-        assert any(word in result.err.lower() for word in ("memory", "alloc", "map")), result
+        assert any(word in result.err.lower() for word in ("memory", "alloc", "map", "fatal python error")), result
     if limit >= 128 and run(command, preload=False, limits={resource.RLIMIT_AS: (limit - 64) * 1000 * 1000}).rc == 0:
         assert result.rc == 0, result
 
