@@ -31,13 +31,14 @@ struct Spares {
   unsigned count = 0;
 
   bool reserve(unsigned wanted) {
-    while (count < wanted) {
-      void* memory = os_map(round_up(sizeof(Table), os_page_size()), os_page_size());
-      if (memory == nullptr) return false;
-      Link* link = static_cast<Link*>(memory);
+    if (count >= wanted) return true;
+    constexpr size_t kSize = sizeof(Table);
+    char* memory = static_cast<char*>(os_map(round_up((wanted - count) * kSize, os_page_size()), os_page_size()));
+    if (memory == nullptr) return false;
+    for (; count < wanted; count++, memory += kSize) {
+      Link* link = reinterpret_cast<Link*>(memory);
       link->next = first;
       first = link;
-      count++;
     }
     return true;
   }
@@ -102,7 +103,12 @@ const Extent* extent_from(uintptr_t address) {
 bool extent_map_cover(uintptr_t start, size_t size) {
   constexpr uintptr_t kLeafSize = uintptr_t{1} << kLeafShift;
   if ((start + size - 1) >> kAddressBits != 0) return false;
-  for (uintptr_t at = round_down(start, kLeafSize); at < start + size; at += kLeafSize) {
+  const uintptr_t first = round_down(start, kLeafSize);
+  // All that are missing in one mapping.
+  unsigned missing = 0;
+  for (uintptr_t at = first; at < start + size; at += kLeafSize) missing += extent_unit(at) == nullptr;
+  if (!spare_leaves.reserve(missing)) return false;
+  for (uintptr_t at = first; at < start + size; at += kLeafSize) {
     Branch* branch = table_at(branch_place(at), spare_branches);
     if (branch == nullptr || table_at(leaf_place(*branch, at), spare_leaves) == nullptr) return false;
   }

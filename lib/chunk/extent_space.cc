@@ -145,9 +145,9 @@ void space_account(int64_t size) {
 Extent* space_add(size_t size, size_t alignment) {
   size_t growth = extent_space.mapped_size / 4;
   growth = growth < kGrowthLeast ? kGrowthLeast : growth < kGrowthMost ? growth : kGrowthMost;
-  size_t wanted = extent_space.is_locked || size > growth ? size : growth;
-  size_t step = wanted >= kHugePageSize ? kHugePageSize : kSliceSize;
-  wanted = round_up(wanted, step);
+  size_t step = growth >= kHugePageSize || size >= kHugePageSize ? kHugePageSize : kSliceSize;
+  // Exactly what is asked for, if it is more, so that it fits where such a block was before.
+  size_t wanted = extent_space.is_locked || size > growth ? size : round_up(growth, step);
   void* space = os_map(wanted, alignment > step ? alignment : step);
   // Halve on refusal, down to what is needed: limits on address space are met, not exceeded.
   while (space == nullptr && wanted > size) {
@@ -255,36 +255,40 @@ bool unmap_all(ExtentBins& bins) {
   return any;
 }
 
-// The oldest dirty extent; of one that is much larger than `excess` its end.
-bool take_oldest(size_t excess, TakenExtent* taken) {
-  Extent* oldest = extent_space.queue.oldest;
-  if (oldest == nullptr) return false;
-  *taken = take(oldest);
+// Whether there is clean address space enough without an extent of that size.
+bool is_spare(size_t size) {
+  int64_t kept = higher(accounts.in_use.load_relaxed(), kCleanKept);
+  return size >= kUnmapLeast && extent_space.totals.clean_free + int64_t(size) > kept;
+}
+
+// The oldest dirty extent; of one that is much larger than `excess`, and stays mapped, its end.
+TakenExtent take_oldest(size_t excess) {
+  TakenExtent taken = take(extent_space.queue.oldest);
   size_t size = round_up(excess > kPurgeLeast ? excess : kPurgeLeast, kHugePageSize);
-  if (taken->size < size + kHugePageSize || !extents_reserve(2)) return true;
-  TakenExtent kept = *taken;
-  kept.size = taken->size - size;
+  if (is_spare(taken.size) || taken.size < size + kHugePageSize || !extents_reserve(2)) return taken;
+  TakenExtent kept = taken;
+  kept.size = taken.size - size;
   kept.used_pages = kept.size / os_page_size();
-  taken->start += kept.size;
-  taken->size = size;
-  taken->used_pages = size / os_page_size();
+  taken.start += kept.size;
+  taken.size = size;
+  taken.used_pages = size / os_page_size();
   put_back(kept);
-  return true;
+  return taken;
 }
 
 }  // namespace
 
 size_t extents_purge(size_t excess) {
   TakenExtent taken;
-  bool is_spare;  // there is clean address space enough
+  bool is_unmapped;
   {
     SharedLockGuard guard(extents_lock);
-    if (!take_oldest(excess, &taken)) return 0;
+    if (extent_space.queue.oldest == nullptr) return 0;
+    taken = take_oldest(excess);
+    is_unmapped = is_spare(taken.size);
     promised_count++;
-    int64_t kept = higher(accounts.in_use.load_relaxed(), kCleanKept);
-    is_spare = taken.size >= kUnmapLeast && extent_space.totals.clean_free + int64_t(taken.size) > kept;
   }
-  bool is_unmapped = is_spare && unmap(taken);
+  is_unmapped = is_unmapped && unmap(taken);
   bool is_purged = is_unmapped || os_purge(pointer_to<void>(taken.start), taken.size);
   SharedLockGuard guard(extents_lock);
   promised_count--;

@@ -45,9 +45,9 @@ constexpr uintptr_t kMergeWithin = uintptr_t{1} << 30;
 // Where a mapping should go; 0: anywhere.
 uintptr_t place_for(size_t size, size_t alignment) {
   uintptr_t end = hole_end.load_relaxed();
-  if (end - hole_start.load_relaxed() >= size && round_down(end - size, alignment) >= hole_start.load_relaxed()) {
-    return round_down(end - size, alignment);
-  }
+  // What is small would break it up.
+  bool may_fit = size >= kHoleLeast && end - hole_start.load_relaxed() >= size;
+  if (may_fit && round_down(end - size, alignment) >= hole_start.load_relaxed()) return round_down(end - size, alignment);
   uintptr_t below = lowest.load_relaxed();
   if (below <= size + alignment) return 0;
   uintptr_t start = round_down(below - size, alignment);

@@ -16,7 +16,8 @@ from .results import Results
 # By probe: what to touch beforehand, MiB, and whether --quick has it.
 PROBES = {"peak": (1300, True), "saw_tooth": (1300, False), "idle_threads": (600, True),
           "worker_pool": (500, False), "buffers": (700, True), "short_threads": (100, False), "ring": (100, True),
-          "hand_overs": (200, False), "forks": (800, False), "survivors": (600, True), "service": (300, True)}
+          "hand_overs": (200, False), "forks": (800, False), "survivors": (600, True), "large_blocks": (400, True),
+          "service": (300, True)}
 MORE_IS_BETTER = {"million_per_s"}
 SERVICE_SECONDS, QUICK_SERVICE_SECONDS, QUICK_PERCENT = 60, 5, 25
 TIMEOUT_S = 1200  # the service probe may be asked to run for long

@@ -127,7 +127,8 @@ def test_a_buffer_that_grows_again_and_again_faults_once(seen, most):
 
 
 @pytest.mark.parametrize("alignment, size, percent, bar", [(4 * MIB, 4 * MIB, 100, 1), (16, 200 * MIB, 0, 4),
-                                                           (2 * MIB, 20 * MIB, 100, 4), (16, 600 * MIB, 0, 4)])
+                                                           (2 * MIB, 20 * MIB, 100, 4), (16, 600 * MIB, 0, 4),
+                                                           (16, 300000000, 0, 4)])
 def test_addresses_are_used_again(seen, alignment, size, percent, bar):
     assert seen("again", alignment, size, 200, percent).addresses <= bar
 

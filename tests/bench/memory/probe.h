@@ -75,14 +75,19 @@ static inline void touch(void* memory, size_t size) {
   memset(memory, 0, size);
 }
 
+/* Goes on with a record that has begun, in the child of a fork. */
+static inline void probe_continue(void) {
+  pthread_t sampler;
+  if (pthread_create(&sampler, NULL, probe_sample, NULL) != 0) fail("no thread");
+  sleep_ms(40);
+}
+
 /* Begins the record. */
 static inline void probe_start(void) {
   static char out[65536];
   setvbuf(stdout, out, _IOFBF, sizeof out);
   probe_began = now_s();
-  pthread_t sampler;
-  if (pthread_create(&sampler, NULL, probe_sample, NULL) != 0) fail("no thread");
-  sleep_ms(40);
+  probe_continue();
 }
 
 /* Lets time pass as a program does that is not quite idle. */
