@@ -32,8 +32,8 @@ inline long as_long(const volatile void* p) { return long(address_of(p)); }
 
 // Where what was mapped last begins: the next mapping goes below it, so that the kernel can merge them.
 constinit Atomic<uintptr_t> lowest{0};
-// What was unmapped last, or what is left of it: there a mapping that fits goes first, so that addresses are used again.
-// Only hints: two threads may mix theirs up.
+// What was unmapped last, or what is left of it: there a mapping that fits goes first, so that addresses are used
+// again. Only hints: two threads may mix theirs up.
 constinit Atomic<uintptr_t> hole_start{0};
 constinit Atomic<uintptr_t> hole_end{0};
 constexpr size_t kHoleLeast = size_t{1} << 20;
@@ -47,7 +47,8 @@ uintptr_t place_for(size_t size, size_t alignment) {
   uintptr_t end = hole_end.load_relaxed();
   // What is small would break it up.
   bool may_fit = size >= kHoleLeast && end - hole_start.load_relaxed() >= size;
-  if (may_fit && round_down(end - size, alignment) >= hole_start.load_relaxed()) return round_down(end - size, alignment);
+  if (may_fit && round_down(end - size, alignment) >= hole_start.load_relaxed())
+    return round_down(end - size, alignment);
   uintptr_t below = lowest.load_relaxed();
   if (below <= size + alignment) return 0;
   uintptr_t start = round_down(below - size, alignment);
