@@ -4,6 +4,7 @@ What always holds: resident memory is repeatable, so what the library needs is c
 run, or with what the program has written to. Free memory that the policy keeps (README) counts besides.
 """
 import collections
+import os
 import resource
 
 import pytest
@@ -119,6 +120,13 @@ def test_a_limit_can_be_filled(seen, size, limit):
     limits = {kinds[limit]: 2048 * MIB} if limit in kinds else {}
     figures = seen("fill-up", size, limits=limits, env={} if limits else {"POOLALLOC_LIMIT": ":2G"})
     assert figures.asked >= 0.95 * (2048 * 1024 - 30 * 1024), figures
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may lock much memory")
+@pytest.mark.skipif(tuple(map(int, os.uname().release.split(".")[:2])) < (5, 18), reason="locked memory stays")
+def test_locked_memory_goes_back(seen):
+    # COMPAT 57
+    assert seen("locked", 3000).resident <= KEPT
 
 
 @pytest.mark.parametrize("most", [6 * MIB, 12 * MIB])

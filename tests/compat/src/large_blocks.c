@@ -218,6 +218,23 @@ static void fill_up(size_t size) {
   LAW(count >= before - before / 50, "%ld blocks of %zu bytes, and then %ld", before, size, count);
 }
 
+/* All memory is locked: no more of it is there than was asked for, and what is freed goes back. */
+static void locked(long number) {
+  LAW(mlockall(MCL_CURRENT | MCL_FUTURE) == 0, "mlockall: %s", strerror(errno));
+  long before = rss_kib();
+  for (long i = 0; i < number; i++) {
+    size_t size = 20000 + (size_t)i * 30;
+    touch(keep(malloc(size), size), 0, size);
+  }
+  long full = rss_kib() - before;
+  LAW(full <= (long)(touched / 1024) * 5 / 4 + 8 * 1024, "%ld KiB resident for %zu KiB", full, touched / 1024);
+  for (long i = 0; i < number; i++) free(blocks[i]);
+  malloc_trim(0);
+  unsigned char *zero = calloc(1, 300000);
+  LAW(zero != NULL && all_zero(zero, 300000), "calloc is not zero");
+  free(zero);
+}
+
 int main(int argc, char **argv) {
   LAW(argc >= 2, "usage");
   const char *manner = argv[1];
@@ -238,6 +255,7 @@ int main(int argc, char **argv) {
   else if (strcmp(manner, "frames") == 0) frames((long)n[0]);
   else if (strcmp(manner, "page-cache") == 0) page_cache(n[0], (long)n[1]);
   else if (strcmp(manner, "any") == 0) any(n[0], n[1], n[2]);
+  else if (strcmp(manner, "locked") == 0) locked((long)n[0]);
   else if (strcmp(manner, "fill-up") == 0) fill_up(n[0]);
   else LAW(0, "no such manner: %s", manner);
   long resident = rss_kib() - before, maps = mappings() - maps_before;
