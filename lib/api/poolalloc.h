@@ -87,7 +87,7 @@ typedef struct poolalloc_stats {
   size_t retained_bytes;  /* free memory kept for reuse, not given back to the kernel */
   size_t reserved_bytes;  /* address space taken for blocks */
   size_t purged_bytes;    /* given back to the kernel, in all */
-  size_t mapped_bytes;    /* address space of blocks with a mapping of their own, part of the above */
+  size_t mapped_bytes;    /* of large blocks, of more than 64 KiB or so: whole pages, part of the live bytes */
   size_t mapped_blocks;   /* number of those */
   size_t peak_bytes;      /* most address space that pools and large blocks ever used at one time */
   size_t thread_count;    /* threads that have allocated and still run */

@@ -52,6 +52,7 @@ struct alignas(kCacheLine) Extent {
     struct {              // a block
       size_t block_size;  // bytes that its user may use, whole OS pages
       size_t fresh_size;  // bytes that were clean when it was claimed
+      bool is_cleared;    // it was claimed for zeros
     };
   };
 };
@@ -72,9 +73,9 @@ struct ExtentClaim {
   bool zeroed;
 };
 
-// A block of `size` bytes, aligned to `alignment`, a power of two; their sum does not overflow. `sparse`: much of it
-// may never be touched.
-ExtentClaim extent_claim(size_t size, size_t alignment, bool sparse);
+// A block of `size` bytes, aligned to `alignment`, a power of two; both are address space that there can be. `cleared`:
+// for a caller who wants zeros, and may mean to leave most of them.
+ExtentClaim extent_claim(size_t size, size_t alignment, bool cleared);
 // A block for one that has had `filled` bytes and is growing: placed where it can grow on. nullptr: no memory.
 void* extent_claim_growing(size_t size, size_t filled);
 // Bytes that the user of the block at p may use; 0: no block starts there, whatever p is.
@@ -93,8 +94,8 @@ size_t extents_clean_taken(size_t least);
 // --- For giving memory back: no lock held, but purge_lock by extents_purge -----------------------------------
 
 // Gives back about `excess` bytes of dirty extents, the oldest first, at least one; how many, 0: none are left, or the
-// kernel refuses.
-size_t extents_purge(size_t excess);
+// kernel refuses, which sets *refused.
+size_t extents_purge(size_t excess, bool* refused);
 // Bytes of dirty extents.
 size_t extents_dirty_size();
 // Unmaps all free extents; whether there were any.

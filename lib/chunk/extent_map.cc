@@ -21,35 +21,28 @@ struct Branch {
 
 constinit Atomic<Branch*> branches[size_t{1} << (kAddressBits - kBranchShift)]{};
 
-// Tables that are not in use yet. Synchronization: extents_lock.
+// Tables that are not in use yet, never touched. Synchronization: extents_lock.
 template <typename Table>
 struct Spares {
-  struct Link {
-    Link* next;
-  };
-  Link* first = nullptr;
-  unsigned count = 0;
+  char* next = nullptr;
+  size_t count = 0;
 
-  bool reserve(unsigned wanted) {
+  bool reserve(size_t wanted) {
     if (count >= wanted) return true;
-    constexpr size_t kSize = sizeof(Table);
-    char* memory = static_cast<char*>(os_map(round_up((wanted - count) * kSize, os_page_size()), os_page_size()));
+    // What is left of the last ones is too little, and is address space only.
+    void* memory = os_map(round_up(wanted * sizeof(Table), os_page_size()), os_page_size());
     if (memory == nullptr) return false;
-    for (; count < wanted; count++, memory += kSize) {
-      Link* link = reinterpret_cast<Link*>(memory);
-      link->next = first;
-      first = link;
-    }
+    next = static_cast<char*>(memory);
+    count = wanted;
     return true;
   }
   // A zeroed table; nullptr: no memory.
   Table* take() {
     if (!reserve(1)) return nullptr;
-    Link* link = first;
-    first = link->next;
-    link->next = nullptr;
+    Table* table = reinterpret_cast<Table*>(next);
+    next += sizeof(Table);
     count--;
-    return reinterpret_cast<Table*>(link);
+    return table;
   }
 };
 constinit Spares<Leaf> spare_leaves;
@@ -105,7 +98,7 @@ bool extent_map_cover(uintptr_t start, size_t size) {
   if ((start + size - 1) >> kAddressBits != 0) return false;
   const uintptr_t first = round_down(start, kLeafSize);
   // All that are missing in one mapping.
-  unsigned missing = 0;
+  size_t missing = 0;
   for (uintptr_t at = first; at < start + size; at += kLeafSize) missing += extent_unit(at) == nullptr;
   if (!spare_leaves.reserve(missing)) return false;
   for (uintptr_t at = first; at < start + size; at += kLeafSize) {
@@ -116,8 +109,7 @@ bool extent_map_cover(uintptr_t start, size_t size) {
 }
 
 bool extent_map_reserve(size_t size) {
-  return spare_branches.reserve(unsigned(size >> kBranchShift) + 2) &&
-         spare_leaves.reserve(unsigned(size >> kLeafShift) + 2);
+  return spare_branches.reserve((size >> kBranchShift) + 2) && spare_leaves.reserve((size >> kLeafShift) + 2);
 }
 
 }  // namespace poolalloc

@@ -83,6 +83,7 @@ Extent* extent_put(uintptr_t start, size_t size, ExtentKind kind) {
   extent->size = size;
   extent->state = kind.state;
   extent->is_huge = kind.is_huge;
+  extent_space.huge_count += kind.is_huge;
   extent->mapping = kind.mapping;
   extent->start.store_relaxed(start);
   // Release: whoever finds the record without the lock finds its start.
@@ -92,6 +93,7 @@ Extent* extent_put(uintptr_t start, size_t size, ExtentKind kind) {
 }
 
 void extent_erase(Extent* extent) {
+  extent_space.huge_count -= extent->is_huge;
   extent_unit(extent_end(extent) - 1)->ending = nullptr;
   extent_unit(extent_start(extent))->starting.store_relaxed(nullptr);
   extent->start.store_relaxed(0);
@@ -102,6 +104,18 @@ void extent_set_size(Extent* block, size_t size) {
   extent_unit(extent_end(block) - 1)->ending = nullptr;
   block->size = size;
   extent_unit(extent_end(block) - 1)->ending = block;
+}
+
+void extent_set_huge(Extent* extent, bool is_huge) {
+  extent_space.huge_count += unsigned{is_huge} - unsigned{extent->is_huge};
+  extent->is_huge = is_huge;
+}
+
+void kind_cleaned(uintptr_t start, size_t size, ExtentKind* kind) {
+  kind->state = ExtentState::clean;
+  if (!kind->is_huge || huge_pages.load_relaxed() != HugePages::adaptive) return;
+  os_advise_huge(pointer_to<void>(start), size, false);
+  kind->is_huge = false;
 }
 
 // --- Free extents -------------------------------------------------------------------------------------
@@ -278,7 +292,7 @@ TakenExtent take_oldest(size_t excess) {
 
 }  // namespace
 
-size_t extents_purge(size_t excess) {
+size_t extents_purge(size_t excess, bool* refused) {
   TakenExtent taken;
   bool is_unmapped;
   {
@@ -290,14 +304,16 @@ size_t extents_purge(size_t excess) {
   }
   is_unmapped = is_unmapped && unmap(taken);
   bool is_purged = is_unmapped || os_purge(pointer_to<void>(taken.start), taken.size);
+  if (is_purged && !is_unmapped) kind_cleaned(taken.start, taken.size, &taken.kind);
+  if (!is_purged) *refused = true;
   SharedLockGuard guard(extents_lock);
   promised_count--;
   if (is_unmapped) {
     account_unmapped(taken);
   } else {
     if (is_purged) account_purge(int64_t(taken.size));
-    if (is_purged) taken.kind.state = ExtentState::clean;
     put_back(taken);
+    PA_CHECK(extents_are_valid());
   }
   return is_purged ? taken.size : 0;
 }

@@ -15,7 +15,8 @@ struct ExtentSpace {
   ExtentBins clean, dirty;
   DirtyQueue queue;
   size_t mapped_size;
-  bool is_locked;  // what was mapped last is locked memory, faulted in at once
+  unsigned huge_count;  // extents with huge pages asked for
+  bool is_locked;       // what was mapped last is locked memory, faulted in at once
 };
 extern constinit ExtentSpace extent_space;
 
@@ -48,8 +49,13 @@ bool extents_reserve(unsigned count);
 Extent* extent_put(uintptr_t start, size_t size, ExtentKind kind);
 // An extent that is no free one, or none any more: nothing is there afterwards.
 void extent_erase(Extent* extent);
-// The same for the size of a block.
+// Changes the size of a block.
 void extent_set_size(Extent* block, size_t size);
+// Notes that the kernel has been told otherwise about huge pages.
+void extent_set_huge(Extent* extent, bool is_huge);
+// What was dirty has been given back. There are no huge pages for it until they are asked for anew, so that clean
+// extents join.
+void kind_cleaned(uintptr_t start, size_t size, ExtentKind* kind);
 
 // Makes a free extent where none is, one with its neighbours of the same kind.
 Extent* free_insert(uintptr_t start, size_t size, ExtentKind kind, size_t used_pages);

@@ -16,18 +16,26 @@ namespace {
 
 // Blocks from this size on are moved by the kernel, which takes them a mapping of their own.
 constexpr size_t kMoveLeast = size_t{4} << 20;
+// And sparse ones from this size on.
+constexpr size_t kMoveSparseLeast = size_t{128} << 10;
 // A growing block is filled from front to back, so that one huge page at its end is filled in part: not more than an
 // eighth of a block of this size.
 constexpr size_t kGrownDense = 8 * kHugePageSize;
 // What a block leaves that becomes smaller by so much is given back at once.
 constexpr size_t kGivenBackLeast = size_t{1} << 20;
+// Less clean memory of a block is not worth judging it.
+constexpr size_t kJudgedLeast = size_t{256} << 10;
 // Of a block's size, what may be lost at the end of a dirty extent because it is too little to be an extent.
 constexpr size_t kLostShare = 16;
 
+constinit Density density{};          // of blocks with memory that was clean
+constinit Density cleared_density{};  // of blocks that were claimed for zeros
+// The block with clean memory that was claimed last, not judged yet; 0: none. Synchronization: atomic; they may not
+// belong together, and the block may be gone, which judging survives.
+constinit Atomic<uintptr_t> watched_start{0};
+constinit Atomic<size_t> watched_size{0};
+
 // Synchronization: extents_lock.
-constinit Density density{};
-// The block with clean memory that was claimed last, not judged yet; nullptr: none.
-constinit const Extent* watched = nullptr;
 constinit uint16_t moves = 0;  // so many, about; never 0 after the first
 
 size_t whole_pages(size_t size) { return round_up(size, os_page_size()); }
@@ -124,10 +132,19 @@ void block_set_size(Extent* block, size_t block_size) {
   block->block_size = block_size;
 }
 
+// Each stretch of memory with advice of its own is a mapping of its own: there are not many.
+bool advice_is_cheap(const Extent* block) {
+  constexpr unsigned kStretchesMost = 1000;
+  const Extent* before = extent_before(extent_start(block));
+  bool joins = before != nullptr && before->is_huge && before->mapping == block->mapping;
+  return block->size >= kHugePageSize && (joins || extent_space.huge_count < kStretchesMost);
+}
+
 void advise(Extent* block, bool wanted) {
   if (block->is_huge == wanted || huge_pages.load_relaxed() != HugePages::adaptive) return;
+  if (wanted && !advice_is_cheap(block)) return;
   os_advise_huge(pointer_to<void>(extent_start(block)), block->size, wanted);
-  block->is_huge = wanted;
+  extent_set_huge(block, wanted);
 }
 
 // Huge pages, or none, for what is clean of a block.
@@ -207,26 +224,24 @@ Extent* block_claim(size_t size, size_t alignment) {
   return place != 0 ? carve(from, place, size) : nullptr;
 }
 
-// The same for a block that grows: where there is as much room again behind it.
+// The same for a block that grows: where there is as much room again behind it, in dirty memory; or in any dirty
+// memory; or with room.
 Extent* block_claim_growing(size_t size) {
   if (!extents_reserve(kCutMost)) return nullptr;
   Extent* from = extent_space.dirty.largest();
-  if (from == nullptr || from->size < 2 * size) from = extent_space.clean.largest();
-  if (from == nullptr || from->size < 2 * size) from = space_add(2 * size, os_page_size());
+  if (from == nullptr || from->size < 2 * size) from = find_fit(extent_space.dirty, size, os_page_size());
+  if (from == nullptr) {
+    Extent* block = block_claim_beside(size);
+    if (block != nullptr) return block;
+  }
+  if (from == nullptr) from = extent_space.clean.largest();
+  if (from == nullptr || from->size < size) from = space_add(2 * size, os_page_size());
   return from != nullptr ? carve(from, extent_start(from), size) : nullptr;
 }
 
 // The block is about to go, or is not what it was.
 void unwatch(const Extent* block) {
-  if (watched == block) watched = nullptr;
-}
-
-// Judges a block with enough memory that was clean: each of them once, when the next one is claimed or when it is
-// released.
-void judge(const Extent* block) {
-  constexpr size_t kJudgedLeast = size_t{256} << 10;
-  if (block->fresh_size < kJudgedLeast) return;
-  density.judge(pointer_to<void>(extent_start(block)), block->block_size);
+  if (watched_start.load_relaxed() == extent_start(block)) watched_start.store_relaxed(0);
 }
 
 // Claims, again after making room if the kernel refuses. `claim` is called with extents_lock held and says whether it
@@ -244,21 +259,32 @@ bool claim_or_make_room(Claim claim) {
 
 }  // namespace
 
-ExtentClaim extent_claim(size_t size, size_t alignment, bool sparse) {
+ExtentClaim extent_claim(size_t size, size_t alignment, bool cleared) {
   size_t extent_size = extent_size_for(size);
   if (alignment < os_page_size()) alignment = os_page_size();
   if (PA_UNLIKELY(!limit_allows(extent_size))) return {nullptr, false};
+  if (uintptr_t last = watched_start.load_relaxed(); last != 0) {
+    watched_start.store_relaxed(0);
+    density.judge(pointer_to<void>(last), watched_size.load_relaxed());
+  }
   ExtentClaim claimed{nullptr, false};
   claim_or_make_room([&] {
     Extent* block = block_claim(extent_size, alignment);
     if (block == nullptr) return false;
     block_set_size(block, whole_pages(size));
-    if (watched != nullptr) judge(watched);
-    watched = sparse || block->fresh_size == 0 ? nullptr : block;
-    advise_fresh(block, !sparse && density.is_dense());
+    block->is_cleared = cleared;
+    if (!cleared && block->fresh_size >= kJudgedLeast) {
+      watched_size.store_relaxed(block->block_size);
+      watched_start.store_relaxed(extent_start(block));
+    }
+    advise_fresh(block, !cleared && density.is_dense());
     claimed = {pointer_to<void>(extent_start(block)), block->fresh_size == block->size};
     return true;
   });
+  // Used memory is cleared by giving it back, unless such blocks are known to be filled: much of this one may never be
+  // touched.
+  bool gives_back = cleared && claimed.block != nullptr && !claimed.zeroed && !cleared_density.is_dense();
+  if (gives_back) claimed.zeroed = may_purge() && os_purge(claimed.block, whole_pages(size));
   return claimed;
 }
 
@@ -292,12 +318,24 @@ size_t extent_block_size(const void* p) {
   return block != nullptr ? block->block_size : 0;
 }
 
+// Before a block is released, by whoever holds it, without the lock: what is judged may be slow, or another's by
+// mistake.
+static void block_judge(const void* p) {
+  const Extent* block = extent_unit(address_of(p))->starting.load_relaxed();
+  if (block == nullptr) return;
+  if (block->is_cleared) {
+    cleared_density.judge(p, block->block_size);
+  } else if (block->fresh_size >= kJudgedLeast) {
+    density.judge(p, block->block_size);
+  }
+}
+
 size_t extent_release(void* p) {
   if (!may_be_block(p)) return 0;
+  block_judge(p);
   SharedLockGuard guard(extents_lock);
   Extent* block = block_find(p);
   if (block == nullptr) return 0;
-  judge(block);
   unwatch(block);
   size_t size = block->size;
   block_set_size(block, 0);
@@ -315,7 +353,9 @@ static bool growth_is_allowed(size_t old_size, size_t size) {
 
 bool extent_resize(void* p, size_t size) {
   size_t wanted = extent_size_for(size);
-  if (!growth_is_allowed(extent_block_size(p), wanted)) return false;
+  const size_t old_size = extent_block_size(p);
+  if (!growth_is_allowed(old_size, wanted)) return false;
+  bool is_dense = wanted > old_size && old_size >= kGrownDense && block_is_filled(p, old_size);
   SharedLockGuard guard(extents_lock);
   Extent* block = block_find(p);
   if (block == nullptr) return false;
@@ -323,7 +363,7 @@ bool extent_resize(void* p, size_t size) {
     size_t more = wanted - block->size;
     if (free_behind(extent_end(block), block->mapping, more) < more || !extents_reserve(kCutMost)) return false;
     block_extend(block, more);
-    if (block->block_size >= kGrownDense) advise(block, true);
+    if (is_dense) advise(block, true);
   } else if (block->size - wanted >= kExtentUnit && extents_reserve(1)) {
     size_t less = block->size - wanted;
     extent_set_size(block, wanted);
@@ -335,7 +375,7 @@ bool extent_resize(void* p, size_t size) {
     bool goes_back = less >= kGivenBackLeast && may_purge() && os_purge(pointer_to<void>(extent_end(block)), less);
     if (goes_back) {
       account_purge(int64_t(less));
-      kind.state = ExtentState::clean;
+      kind_cleaned(extent_end(block), less, &kind);
     }
     free_insert(extent_end(block), less, kind, less / os_page_size());
   }
@@ -346,18 +386,23 @@ bool extent_resize(void* p, size_t size) {
 
 void* extent_move(void* p, size_t size) {
   size_t wanted = extent_size_for(size);
-  if (!growth_is_allowed(extent_block_size(p), wanted)) return nullptr;
+  const size_t filled = extent_block_size(p);
+  if (filled < kMoveSparseLeast || wanted <= filled || !growth_is_allowed(filled, wanted)) return nullptr;
+  // What is copied becomes resident.
+  bool is_filled = block_is_filled(p, filled);
+  if (is_filled && filled < kMoveLeast) return nullptr;
   SharedLockGuard guard(extents_lock);
   Extent* block = block_find(p);
-  if (block == nullptr || block->size < kMoveLeast || wanted <= block->size) return nullptr;
-  const size_t old_size = block->size, filled = block->block_size;
+  if (block == nullptr || wanted <= block->size) return nullptr;
+  const size_t old_size = block->size;
   ExtentKind kind = kind_of(block);
   // The room behind that an earlier move has left goes along: the block's last huge page may reach into it.
   Extent* behind = extent_at(extent_end(block));
   bool has_room = behind != nullptr && kind_of(behind) == ExtentKind{ExtentState::clean, kind.is_huge, kind.mapping};
   size_t old_span = old_size + (has_room && kind.mapping != 0 ? behind->size : 0);
   // With room to grow in place next time, unless address space is short; in whole huge pages, which move as such.
-  size_t span = extent_space.is_locked ? wanted : round_up(wanted + wanted / 4, kHugePageSize);
+  size_t step = wanted >= kHugePageSize ? kHugePageSize : kExtentUnit;
+  size_t span = extent_space.is_locked ? wanted : round_up(wanted + wanted / 4, step);
   if (!extent_map_reserve(span) || !extents_reserve(kCutMost)) return nullptr;
   void* moved = os_move(p, old_span, span);
   if (moved == nullptr) moved = os_move(p, old_span = old_size, span = wanted);
@@ -371,7 +416,7 @@ void* extent_move(void* p, size_t size) {
   }
   PA_VERIFY(extent_map_cover(address_of(moved), span));
   kind.mapping = ++moves != 0 ? moves : ++moves;
-  if (filled >= kGrownDense && !kind.is_huge && huge_pages_wanted(true)) {
+  if (is_filled && filled >= kGrownDense && !kind.is_huge && huge_pages_wanted(true)) {
     os_advise_huge(moved, span, kind.is_huge = true);
   }
   block = block_put(address_of(moved), wanted, kind, 0);

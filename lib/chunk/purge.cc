@@ -116,12 +116,12 @@ int64_t purge_extents(int64_t target, int64_t most) {
   for (;;) {
     int64_t excess = accounts.dirty_free.load_relaxed() - target;
     if (excess <= 0 || purged >= most) return purged;
-    size_t size = extents_purge(size_t(lower(excess, most - purged)));
-    if (size == 0) break;
+    bool is_refused = false;
+    size_t size = extents_purge(size_t(lower(excess, most - purged)), &is_refused);
+    if (is_refused) refused.store_relaxed(true);
+    if (size == 0) return purged;
     purged += int64_t(size);
   }
-  if (extents_dirty_size() != 0) refused.store_relaxed(true);
-  return purged;
 }
 
 // Each kind gives its share of the excess; then whichever has something left.
@@ -180,8 +180,10 @@ void pages_purge(char* start, size_t size) {
 
 void purge_in_exchange(size_t size, MemoryKind giver) {
   if (!may_purge()) return;
+  int64_t of_extents = int64_t(extents_dirty_size());
+  bool has_any = giver == MemoryKind::extents ? of_extents != 0 : accounts.dirty_free.load_relaxed() > of_extents;
   SignalsBlocked blocked;
-  if (!lock_try_acquire(purge_lock)) return;
+  if (!has_any || !lock_try_acquire(purge_lock)) return;
   int64_t target = accounts.dirty_free.load_relaxed() - int64_t(size);
   giver == MemoryKind::slices ? purge_slices(target, int64_t(size), false) : purge_extents(target, int64_t(size));
   lock_release(purge_lock);

@@ -59,9 +59,10 @@ bool region_add() {
   unsigned count = region_growth();
   void* base = is_short ? nullptr : os_map(count * kChunkSize, kChunkSize);
   while (base == nullptr && !is_short && count > 1) base = os_map((count /= 2) * kChunkSize, kChunkSize);
-  region->slices = base != nullptr ? kAllSlices : run_mask(0, kShortSlices);
+  uint64_t slices = base != nullptr ? kAllSlices : run_mask(0, kShortSlices);
   if (base == nullptr) base = os_map((count = 1) * kShortSlices * kSliceSize, kChunkSize);
   if (base == nullptr) return false;
+  region->slices = slices;
   region->base = static_cast<char*>(base);
   region->chunk_count = count;
   maps_locked = os_is_locked(base, kSliceSize);
@@ -83,7 +84,9 @@ bool region_add() {
 bool regions_release_free() {
   bool any = false;
   regions_find([&](Region& region) {
-    if (region.base == nullptr) return false;
+    // A short one stays, once it is there: large blocks may lie behind it, in the rest of its chunk, and whoever frees
+    // one looks into the header first.
+    if (region.base == nullptr || region.slices != kAllSlices) return false;
     uint64_t all = run_mask(0, region.chunk_count);
     // Acquire: everything the last users of these chunks did happened before they are unmapped.
     if (!region.free_chunks.cas_acquire(all, 0)) return false;

@@ -8,7 +8,8 @@
 //   bit s of chunks[c].used set  <=>  slice s has been claimed since its region was mapped
 //   bit c of bins[b] set  <=>  run_bin(chunks[c].free) == b, once nobody is changing it
 //   bit c of huge_chunks set  =>  the kernel has been asked for huge pages in chunk c
-//   slices  the slices that each chunk has: all, or the first few in a short region of a single chunk
+//   slices  the slices that each chunk has: all, or the first few in a short region of a single chunk, which is never
+//       unmapped
 //
 // Synchronization: all words atomic. Clearing bits of free_chunks or free (acquire) claims them;
 // setting them (release) publishes everything the last holder wrote, descriptors first of all. The

@@ -2,9 +2,8 @@
 // another allocator (ld.so's early one, a second libc), stack and static addresses, the middle of a
 // block, blocks freed already whose pool is gone.
 //
-// Always holds: such a pointer is recognised by the ownership bitmap and the descriptors, never by
-// reading where it points; nothing is changed but a counter.
-// Who may use it: heap and api.
+// Always holds: such a pointer is recognised by the table of open chunks, the descriptors and the map of extents, never
+// by reading where it points; nothing is changed but a counter. Who may use it: heap and api.
 #pragma once
 
 #include "base/atomic.h"

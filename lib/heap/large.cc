@@ -12,8 +12,11 @@
 namespace poolalloc {
 namespace {
 
-// Neither may overflow when it is rounded up to OS pages, or takes room to grow.
-bool is_possible(size_t size, size_t alignment) { return size <= kRequestMax / 2 && alignment <= kRequestMax / 4; }
+// What no address space has room for.
+bool is_possible(size_t size, size_t alignment) {
+  constexpr size_t kMost = size_t{1} << (kAddressBits - 1);
+  return size <= kMost && alignment <= kMost;
+}
 
 // What is done after a block has been claimed or has changed.
 void* claimed(void* block, size_t size) {
@@ -28,9 +31,7 @@ void* claimed(void* block, size_t size) {
 
 void* large_alloc(size_t size, size_t alignment, bool* zeroed) {
   if (!is_possible(size, alignment)) return nullptr;
-  // Who asks for zeros may mean to leave most of them.
-  bool sparse = zeroed != nullptr;
-  ExtentClaim claim = extent_claim(size != 0 ? size : 1, alignment, sparse);
+  ExtentClaim claim = extent_claim(size != 0 ? size : 1, alignment, zeroed != nullptr);
   if (zeroed != nullptr) *zeroed = claim.zeroed;
   return claimed(claim.block, size);
 }
