@@ -265,7 +265,7 @@ ExtentClaim extent_claim(size_t size, size_t alignment, bool cleared) {
   if (PA_UNLIKELY(!limit_allows(extent_size))) return {nullptr, false};
   if (uintptr_t last = watched_start.load_relaxed(); last != 0) {
     watched_start.store_relaxed(0);
-    density.judge(pointer_to<void>(last), watched_size.load_relaxed());
+    density.judge(pointer_to<void>(last), watched_size.load_relaxed(), BlockUse::may_be_used);
   }
   ExtentClaim claimed{nullptr, false};
   claim_or_make_room([&] {
@@ -324,9 +324,9 @@ static void block_judge(const void* p) {
   const Extent* block = extent_unit(address_of(p))->starting.load_relaxed();
   if (block == nullptr) return;
   if (block->is_cleared) {
-    cleared_density.judge(p, block->block_size);
+    if (cleared_density.is_due()) cleared_density.judge(p, block->block_size, BlockUse::is_callers);
   } else if (block->fresh_size >= kJudgedLeast) {
-    density.judge(p, block->block_size);
+    density.judge(p, block->block_size, BlockUse::is_callers);
   }
 }
 
@@ -355,7 +355,7 @@ bool extent_resize(void* p, size_t size) {
   size_t wanted = extent_size_for(size);
   const size_t old_size = extent_block_size(p);
   if (!growth_is_allowed(old_size, wanted)) return false;
-  bool is_dense = wanted > old_size && old_size >= kGrownDense && block_is_filled(p, old_size);
+  bool is_dense = wanted > old_size && old_size >= kGrownDense && block_is_filled(p, old_size, BlockUse::is_callers);
   SharedLockGuard guard(extents_lock);
   Extent* block = block_find(p);
   if (block == nullptr) return false;
@@ -389,7 +389,7 @@ void* extent_move(void* p, size_t size) {
   const size_t filled = extent_block_size(p);
   if (filled < kMoveSparseLeast || wanted <= filled || !growth_is_allowed(filled, wanted)) return nullptr;
   // What is copied becomes resident.
-  bool is_filled = block_is_filled(p, filled);
+  bool is_filled = block_is_filled(p, filled, BlockUse::is_callers);
   if (is_filled && filled < kMoveLeast) return nullptr;
   SharedLockGuard guard(extents_lock);
   Extent* block = block_find(p);

@@ -146,7 +146,8 @@ bool pool_bump(Heap& heap, BlockPool* pool) {
 void pool_judge(Heap& heap, const BlockPool& pool) {
   size_t size = class_size(pool.size_class);
   if (class_is_narrow(pool.size_class) || size > kHugeBlockMax) return;
-  heap.density.judge(slice_address(&pool) + pool.capacity / 2 * size, size);
+  if (heap.density.is_due())
+    heap.density.judge(slice_address(&pool) + pool.capacity / 2 * size, size, BlockUse::may_be_used);
 }
 
 // Active pool -> wherever it belongs, with no active pool left.

@@ -33,7 +33,7 @@ constinit Heap shared_heap{
     .batches_seized = {0},
     .seized_ms = 0,
     .untouched_change = 0,
-    .density = {{0}},
+    .density = {{0}, {0}},
     .has_evicted = false,
     .inherited = 0,
     .mailbox = {nullptr},

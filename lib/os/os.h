@@ -39,9 +39,10 @@ void os_advise_huge(void* p, size_t size, bool wanted);
 // unmaps what was at p. nullptr when that cannot be done: everything is then as it was.
 void* os_move(void* p, size_t old_size, size_t new_size);
 
-// Whether the aligned four bytes at p can be read and are not zero. Never faults, whatever p is. What was never
-// touched reads as zero, and takes no memory for being read.
-bool os_word_is_set(const void* p);
+// What the aligned four bytes at p are. Never faults, whatever p is. What was never touched reads as zero, and takes no
+// memory for being read.
+enum class WordState : uint8_t { unreadable, zero, set };
+WordState os_word_look(const void* p);
 
 // Milliseconds of a clock that never goes back; advances in steps of a few.
 uint64_t os_clock_ms();

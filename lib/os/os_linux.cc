@@ -166,9 +166,10 @@ void* os_move(void* p, size_t old_size, size_t new_size) {
   return failed(result) ? nullptr : pointer_to(uintptr_t(result));
 }
 
-bool os_word_is_set(const void* p) {
-  // Moves no waiters from the word to itself, provided that it is zero: refused if it is not, or cannot be read.
-  return system_call(SYS_futex, as_long(p), FUTEX_CMP_REQUEUE_PRIVATE, 0, 0, as_long(p), 0) == -EAGAIN;
+WordState os_word_look(const void* p) {
+  // Moves no waiters from the word to itself, provided that it is zero.
+  long result = system_call(SYS_futex, as_long(p), FUTEX_CMP_REQUEUE_PRIVATE, 0, 0, as_long(p), 0);
+  return result == -EAGAIN ? WordState::set : failed(result) ? WordState::unreadable : WordState::zero;
 }
 
 uintptr_t os_thread_id() {
