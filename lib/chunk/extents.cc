@@ -79,6 +79,7 @@ Extent* block_put(uintptr_t start, size_t size, ExtentKind kind, size_t fresh_si
   block->used_pages = 0;
   block->block_size = 0;
   block->fresh_size = fresh_size;
+  block->is_cleared = false;
   return block;
 }
 
