@@ -294,12 +294,16 @@ ExtentClaim extent_claim(size_t size, size_t alignment, bool cleared) {
 void* extent_claim_growing(size_t size, size_t filled) {
   size_t extent_size = extent_size_for(size);
   if (PA_UNLIKELY(!limit_allows(extent_size))) return nullptr;
-  SharedLockGuard guard(extents_lock);
-  Extent* block = block_claim_growing(extent_size);
-  if (block == nullptr) return nullptr;
-  block_set_size(block, whole_pages(size));
-  advise_fresh(block, filled >= kGrownDense);
-  return pointer_to<void>(extent_start(block));
+  void* claimed = nullptr;
+  claim_or_make_room([&] {
+    Extent* block = block_claim_growing(extent_size);
+    if (block == nullptr) return false;
+    block_set_size(block, whole_pages(size));
+    advise_fresh(block, filled >= kGrownDense);
+    claimed = pointer_to<void>(extent_start(block));
+    return true;
+  });
+  return claimed;
 }
 
 size_t extents_clean_taken(size_t least) {
@@ -314,12 +318,23 @@ static bool may_be_block(const void* p) {
   return extent != nullptr && extent_start(extent) == address_of(p);
 }
 
-size_t extent_block_size(const void* p) {
-  if (!may_be_block(p)) return 0;
+namespace {
+
+// What the user of a block may use of it, and what it has.
+struct BlockSizes {
+  size_t block, extent;
+};
+
+BlockSizes block_sizes(const void* p) {
+  if (!may_be_block(p)) return {0, 0};
   SharedLockGuard guard(extents_lock);
   const Extent* block = block_find(p);
-  return block != nullptr ? block->block_size : 0;
+  return block != nullptr ? BlockSizes{block->block_size, block->size} : BlockSizes{0, 0};
 }
+
+}  // namespace
+
+size_t extent_block_size(const void* p) { return block_sizes(p).block; }
 
 // Before a block is released, by whoever holds it, without the lock: what is judged may be slow, or another's by
 // mistake.
@@ -356,9 +371,12 @@ static bool growth_is_allowed(size_t old_size, size_t size) {
 
 bool extent_resize(void* p, size_t size) {
   size_t wanted = extent_size_for(size);
-  const size_t old_size = extent_block_size(p);
-  if (!growth_is_allowed(old_size, wanted)) return false;
-  bool is_dense = wanted > old_size && old_size >= kGrownDense && block_is_filled(p, old_size, BlockUse::is_callers);
+  const BlockSizes old = block_sizes(p);
+  if (!growth_is_allowed(old.extent, wanted)) return false;
+  bool is_dense = wanted > old.extent && old.block >= kGrownDense && block_is_filled(p, old.block, BlockUse::is_callers);
+  // Who makes a block smaller by much is not likely to need the rest soon.
+  bool gives_back = old.extent >= wanted + kGivenBackLeast && may_purge() &&
+                    os_purge(pointer_to<void>(address_of(p) + wanted), old.extent - wanted);
   SharedLockGuard guard(extents_lock);
   Extent* block = block_find(p);
   if (block == nullptr) return false;
@@ -374,9 +392,7 @@ bool extent_resize(void* p, size_t size) {
     in_use_add(-int64_t(less));
     account_release(int64_t(less));
     ExtentKind kind{ExtentState::dirty, block->is_huge, block->mapping};
-    // Who makes a block smaller by much is not likely to need the rest soon.
-    bool goes_back = less >= kGivenBackLeast && may_purge() && os_purge(pointer_to<void>(extent_end(block)), less);
-    if (goes_back) {
+    if (gives_back) {
       account_purge(int64_t(less));
       kind_cleaned(extent_end(block), less, &kind);
     }
@@ -389,8 +405,8 @@ bool extent_resize(void* p, size_t size) {
 
 void* extent_move(void* p, size_t size) {
   size_t wanted = extent_size_for(size);
-  const size_t filled = extent_block_size(p);
-  if (filled < kMoveSparseLeast || wanted <= filled || !growth_is_allowed(filled, wanted)) return nullptr;
+  const auto [filled, old_extent] = block_sizes(p);
+  if (filled < kMoveSparseLeast || wanted <= old_extent || !growth_is_allowed(old_extent, wanted)) return nullptr;
   // What is copied becomes resident.
   bool is_filled = block_is_filled(p, filled, BlockUse::is_callers);
   if (is_filled && filled < kMoveLeast) return nullptr;

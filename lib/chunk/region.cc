@@ -43,9 +43,12 @@ Region* region_record(unsigned* index) {
     if (region_table.regions[*index]->base == nullptr) return region_table.regions[*index];
   }
   if (count == kMaxRegions) return nullptr;
-  Region* region = static_cast<Region*>(pool_alloc(region_memory, sizeof(Region), kCacheLine, kOsSource));
-  if (region != nullptr) memset(static_cast<void*>(region), 0, sizeof(Region));
-  return region;
+  // It stays there if the kernel refuses the memory.
+  Region*& record = region_table.regions[count];
+  if (record != nullptr) return record;
+  record = static_cast<Region*>(pool_alloc(region_memory, sizeof(Region), kCacheLine, kOsSource));
+  if (record != nullptr) memset(static_cast<void*>(record), 0, sizeof(Region));
+  return record;
 }
 
 }  // namespace
@@ -72,7 +75,6 @@ bool region_add() {
   HugePages mode = huge_pages.load_relaxed();
   if (mode == HugePages::off) os_advise_huge(base, region_size(*region), false);
   bool is_new = index == region_table.count.load_relaxed();
-  if (is_new) region_table.regions[index] = region;
   chunks_mapped += count;
   accounts.mapped.add_relaxed(int64_t(region_size(*region)));
   // Release: publishes the record, and for a re-used record base and chunk_count, to claimers.
