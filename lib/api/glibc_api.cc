@@ -24,13 +24,6 @@ int api_malloc_trim(size_t) {
     heap_trim(*heap);
   }
   heap_evict_others();
-  for (Heap* each = heap_list(); each != nullptr; each = each->next) {
-    if (each->mailbox.load_relaxed() != nullptr) mailbox_look(*each);
-    SignalsBlocked blocked;
-    if (each->state.load_relaxed() == HeapState::lost) continue;
-    LockGuard guard(each->lock);
-    if (each->state.load_relaxed() != HeapState::owned) heap_trim(*each);
-  }
   purge_all();
   return accounts.purged.load_relaxed() != before ? 1 : 0;
 }

@@ -13,8 +13,8 @@
 namespace poolalloc {
 namespace {
 
-// Heaps that one sweep looks at, and pools after which it stops, so that it takes ten milliseconds at most.
-constexpr unsigned kSweepMost = 256;
+// After how long, and after how many pools, a sweep stops; the next one goes on from there.
+constexpr uint64_t kSweepMost_ms = 8;
 constexpr unsigned kEvictMost = 1024;
 
 // Synchronization: atomic; who changes it does the sweep.
@@ -87,13 +87,24 @@ void evict_end(Heap& heap, const Evicted& evicted) {
   if (heap.mailbox.load_relaxed() != nullptr) mailbox_look(heap);
 }
 
+// What an orphan has free around its live blocks goes back when it has not changed for a while: no thread has wanted
+// the heap.
+void orphan_settle(Heap& heap) {
+  if (heap.is_trimmed || os_clock_ms() - heap.changed_ms < kSettled_ms) return;
+  heap.is_trimmed = true;
+  heap_trim(heap);
+}
+
 // A sweep's look at one heap; how many pools it took.
 unsigned heap_look(Heap& heap) {
   Evicted evicted;
   if (may_purge() && &heap != thread_heap && lock_try_acquire(heap.lock)) {
-    if (heap.state.load_relaxed() == HeapState::owned) {
+    HeapState state = heap.state.load_relaxed();
+    if (state == HeapState::owned) {
       if (os_clock_ms() - heap.seized_ms >= kSettled_ms) seized_take(heap, evicted);
       huge_empty.add_relaxed(heap_seize(heap, may_tear.load_relaxed()));
+    } else if (state == HeapState::orphan) {
+      orphan_settle(heap);
     }
     lock_release(heap.lock);
   }
@@ -102,15 +113,15 @@ unsigned heap_look(Heap& heap) {
 }
 
 void heap_sweep() {
-  if (heap_thread_count() < 2) return;
+  // Nobody else, and no orphan.
+  if (heap_list()->next == &shared_heap) return;
+  const uint64_t until = os_clock_ms() + kSweepMost_ms;
   Heap* heap = sweep_next.load_relaxed();
   if (heap == nullptr) heap = heap_list();
   // As in heap_evict.
   SignalsBlocked blocked;
   unsigned pools = 0;
-  for (unsigned i = 0; i < kSweepMost && pools < kEvictMost && heap != nullptr; i++, heap = heap->next) {
-    pools += heap_look(*heap);
-  }
+  for (; pools < kEvictMost && heap != nullptr && os_clock_ms() < until; heap = heap->next) pools += heap_look(*heap);
   sweep_next.store_relaxed(heap);
   if (heap != nullptr) return;
   may_tear.store_relaxed(huge_empty.load_relaxed() > budget_now(Retention{}));
@@ -145,9 +156,29 @@ void heap_evict(Heap& heap) {
   purge_excess(0);
 }
 
+namespace {
+
+// Of a heap without a thread, unless somebody is at it.
+void heap_trim_orphan(Heap& heap) {
+  SignalsBlocked blocked;
+  if (!lock_try_acquire(heap.lock)) return;
+  if (heap.state.load_relaxed() != HeapState::owned) heap_trim(heap);
+  lock_release(heap.lock);
+}
+
+}  // namespace
+
 void heap_evict_others() {
   for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) {
     if (heap != thread_heap) heap_evict(*heap);
+  }
+  for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) {
+    if (heap->mailbox.load_relaxed() != nullptr) mailbox_look(*heap);
+    if (heap->state.load_relaxed() == HeapState::owned) continue;
+    heap_trim_orphan(*heap);
+    // As in drain in remote.cc.
+    fence_seq_cst();
+    if (heap->mailbox.load_relaxed() != nullptr) mailbox_look(*heap);
   }
 }
 

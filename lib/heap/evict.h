@@ -27,6 +27,9 @@
 //             the lock, and takes them back. Who evicts says that they are seized, and afterwards, if they still
 //             are, reads whether the owner is there.
 //
+// A heap without a thread has nobody who shares: whoever holds its lock may give back what is free around its live
+// blocks. Sweeps do that when it has not changed for kSettled_ms, because the next new thread adopts it.
+//
 // Always holds: a heap whose lock is taken is left alone; sweeps make no system call but for giving memory back and
 // blocking signals, as threads do that start or end; they tear huge pages only when more is in empty pools there
 // than may be kept.
@@ -39,6 +42,12 @@ namespace poolalloc {
 
 // Between a sweep that seizes and one that takes, at the least.
 inline constexpr uint64_t kSettled_ms = 500;
+
+// An orphan has become one, or has got something back. heap.lock held.
+inline void heap_changed(Heap& heap) {
+  heap.changed_ms = os_clock_ms();
+  heap.is_trimmed = false;
+}
 
 // The owner waits until nobody else is at its batches, and makes them its own.
 void batches_take_back(Heap& heap);
@@ -69,7 +78,7 @@ class BatchesHeld {
 // but the heap's own.
 void heap_evict(Heap& heap);
 
-// The same for the heaps of all other threads.
+// The same for the heaps of all other threads; and all that is free of heaps without a thread. Waits for nobody's lock.
 void heap_evict_others();
 
 }  // namespace poolalloc

@@ -1,21 +1,25 @@
 // What fork() needs of the heaps.
 //
-// Always holds: the forking thread holds every lock from prepare on, in their order, so that no other thread is
-// inside a slow path and every chain is at rest. But for heaps, their own or orphans, that threads were at when a
-// signal handler interrupted them in order to fork: the forking thread itself goes on with its one afterwards, on
-// either side; those of others the child never touches again, they are lost to it. Where there are other threads,
-// signal handlers find no other lock held by theirs (lock.h), so nobody waits for the others' holders for long. Should
-// a heap's lock not come free for all that, because its holder waits for another library's handlers, which wait for
-// this one, the heap is lost to the child as well. Other threads go on with their fast paths: what the child sees of
+// Always holds: from prepare on the forking thread holds every lock, so that no other thread is inside a slow path and
+// every chain is at rest. But for two kinds of heaps, which it passes over: one that its own interrupted code is at, if
+// a signal handler forks, which goes on with it afterwards on either side; and another's whose holder is stopped,
+// perhaps until this fork is over, be it in a handler that forks itself (kLockForking) or elsewhere for a second: the
+// child never touches that again, it is lost to it. Other threads go on with their fast paths: what the child sees of
 // each of their heaps is a prefix of that thread's writes, and between any two writes of a fast path the lists are
 // whole, and a pool's live count at most one too high for each such thread (fast.h, remote.cc). So in the child every
-// other thread's heap can become an orphan, and be adopted. Meanwhile locking by the forking thread does nothing
+// other thread's heap can become an orphan, and be adopted. What the forking thread holds for the fork it need not take
 // (lock.h): other libraries' handlers may allocate in between.
+//
+// Who waits for whom: libc's list of streams comes first, because libc takes it after this, and who holds it may need
+// memory. Then fork_lock: one fork at a time. Then the heaps, with signals open, because a signal may have stopped who
+// holds one, and who stops a program so waits until this thread has answered, too. Then, with signals blocked until the
+// fork is over, the locks whose holders no signal stops.
 //
 // Who may use it: heap.h declares what the start-up code registers.
 #include "chunk/extent.h"
 #include "chunk/purge.h"
 #include "chunk/region.h"
+#include "heap/evict.h"
 #include "heap/registry.h"
 #include "heap/remote.h"
 #include "os/os.h"
@@ -23,64 +27,64 @@
 namespace poolalloc {
 namespace {
 
-// Taken and released in a fixed order by one thread, so the order check of lock.h does not apply.
-void fork_lock(Lock& lock, unsigned patience_ms) {
+// Synchronization: fork_lock.
+constinit unsigned fork_depth = 0;  // forks begun inside a fork, by a signal handler or another library's handler
+constinit SignalMask fork_signals{};
+constinit bool has_streams_lock = false;
+constinit bool is_interrupted = false;  // code of this thread that holds a heap's lock, by a handler that forks
+
+// Whether it got the lock. In its own way, because the order of ranks does not hold here.
+bool fork_take(Lock& lock, unsigned patience_ms) {
   uintptr_t taken = kLockFork;
   for (unsigned waits = 0; !lock.word.cas_acquire(0, taken); waits++) {
-    // Acquire: as said in flag_interrupted.
-    bool is_interrupted = (lock.word.load_acquire() & kLockForking) != 0 || lock_is_mine(lock);
-    if (is_interrupted || waits == patience_ms) {
+    bool is_forking = (lock.word.load_relaxed() & kLockForking) != 0;
+    if (is_forking || lock_is_mine(lock) || waits == patience_ms) {
       // Who released it may have woken this thread and no other.
       if (waits > 0) lock_wake(lock);
-      return;
+      return false;
     }
-    // A millisecond: who releases it may be interrupted before it wakes this thread, and come to wait for this fork.
     lock_wait(lock, 1);
     taken = kLockFork | kLockContended;  // others may sleep, too
   }
+  return true;
 }
 
 bool is_fork_locked(const Lock& lock) { return lock_holder(lock) == kLockFork; }
 
-void fork_unlock(Lock& lock) {
+void fork_untake(Lock& lock) {
   if (is_fork_locked(lock) && (lock.word.exchange_release(0) & kLockContended) != 0) lock_wake(lock);
 }
 
-// Flags what interrupted code of this thread holds; whether there is something.
-bool flag_interrupted() {
-  bool found = false;
-  for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) {
-    if (!lock_is_mine(heap->lock)) continue;
-    // Release: what that code wrote, to those who find the flag.
-    heap->lock.word.or_release(kLockForking);
-    found = true;
-  }
-  return found;
-}
+constexpr unsigned kForEver = ~0u;
 
-// Forks that this thread has begun inside a fork: from a signal handler or another library's handler.
-constinit unsigned fork_depth = 0;
+// Takes the locks of all heaps down to `until`, which have been taken before. Nobody waits for these for long: who
+// holds one and waits for another lock has taken that before this thread does.
+void heaps_take(const Heap* until) {
+  constexpr unsigned kPatience_ms = 1000;
+  for (Heap* heap = heap_list(); heap != until; heap = heap->next) {
+    bool may_be_lost = heap != thread_heap && heap != &shared_heap;
+    bool is_taken = fork_take(heap->lock, may_be_lost ? kPatience_ms : kForEver);
+    if (!is_taken && lock_is_mine(heap->lock)) is_interrupted = true;
+  }
+}
 
 // Every heap without a thread is an orphan in the child, whatever it was on its way to be; or lost.
 void orphan_all_others() {
   unsigned gone = 0;
   registry.orphans = nullptr;
   for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) {
-    bool is_others = !is_fork_locked(heap->lock) && !lock_is_mine(heap->lock);
-    // Who holds the lock of this thread's heap was about to see that it is no orphan any more (drain in remote.cc).
-    if (heap == thread_heap && is_others) heap->lock.word.store_relaxed(0);
-    if (heap == thread_heap || heap == &shared_heap) continue;
+    if (heap == thread_heap || heap == &shared_heap || lock_is_mine(heap->lock)) continue;
     gone++;
-    if (is_fork_locked(heap->lock)) {
-      heap_collect(*heap);
-      heap_retire(*heap);
-    } else if (is_others) {
+    if (!is_fork_locked(heap->lock)) {
       // New threads may come to be known as the holder was.
-      heap->lock.word.store_relaxed(kLockVanished | kLockForking);
+      heap->lock.word.store_relaxed(kLockVanished);
       heap->state.store_relaxed(HeapState::lost);
       continue;
     }
+    heap_collect(*heap);
+    heap_retire(*heap);
     heap->state.store_relaxed(HeapState::orphan);
+    heap_changed(*heap);
     heap->batches_busy.store_relaxed(0);
     heap->next_orphan = registry.orphans;
     registry.orphans = heap;
@@ -105,47 +109,21 @@ void settle_all() {
 }
 
 void release_all_locks() {
-  forking_thread.store_relaxed(0);
-  for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) fork_unlock(heap->lock);
-  fork_unlock(regions_lock);
-  fork_unlock(purge_lock);
-  fork_unlock(extents_lock);
-  fork_unlock(registry.lock);  // last: from here on there may be new heaps
+  for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) fork_untake(heap->lock);
+  fork_untake(regions_lock);
+  fork_untake(purge_lock);
+  fork_untake(extents_lock);
+  fork_untake(registry.lock);  // last: from here on there may be new heaps
+  os_signals_restore(fork_signals);
 }
 
-}  // namespace
-
-void heap_fork_prepare() {
-  if (lock_held_by_fork()) {
-    fork_depth++;
-    return;
-  }
-  // A signal handler that forks finds either no lock held by this thread for a fork, or all of them.
-  SignalsBlocked blocked(true);
-  // What its interrupted code holds this fork passes over, and so do others until that code has released it.
-  flag_interrupted();
-  constexpr unsigned kForEver = ~0u;
-  constexpr unsigned kPatience_ms = 1000;
-  fork_lock(registry.lock, kForEver);
-  for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) {
-    bool may_be_lost = heap != thread_heap && heap != &shared_heap;
-    fork_lock(heap->lock, may_be_lost ? kPatience_ms : kForEver);
-  }
-  fork_lock(regions_lock, kForEver);
-  fork_lock(purge_lock, kForEver);
-  fork_lock(extents_lock, kForEver);
-  forking_thread.store_relaxed(os_thread_id());
-}
-
-void heap_fork_parent() {
-  if (fork_depth != 0) {
-    fork_depth--;
-    return;
-  }
-  SignalsBlocked blocked(true);
-  release_all_locks();
+// What the fork has kept from others, and the end of it.
+void fork_end(void (*streams_release)()) {
+  bool has_streams = has_streams_lock, was_interrupted = is_interrupted;
+  lock_release(fork_lock);
+  if (has_streams) streams_release();
   // No second lock of a heap; the interrupted code goes on soon, and others look, too.
-  if (flag_interrupted()) return;
+  if (was_interrupted) return;
   // Who found an orphan locked meanwhile has left it to this thread: the locks' release before the look at the
   // mailbox, as in drain in remote.cc.
   fence_seq_cst();
@@ -156,13 +134,58 @@ void heap_fork_parent() {
   purge_excess(kWidePoolSize);
 }
 
+}  // namespace
+
+void heap_fork_prepare() {
+  if (lock_is_mine(fork_lock)) {
+    fork_depth++;
+    return;
+  }
+  // For those who fork meanwhile, until the interrupted code releases it.
+  Heap* heap = thread_heap;
+  if (heap_is_usable(heap) && lock_is_mine(heap->lock)) heap->lock.word.or_relaxed(kLockForking);
+  // libc takes it, and makes it anew in the child, only where there are threads.
+  bool has_threads = os_has_threads();
+  if (has_threads) os_streams_lock();
+  lock_acquire(fork_lock);
+  has_streams_lock = has_threads;
+  is_interrupted = false;
+  for (const Heap* taken = nullptr;;) {
+    const Heap* first = heap_list();
+    heaps_take(taken);
+    fork_signals = os_signals_block();
+    fork_take(registry.lock, kForEver);
+    if (heap_list() == first) break;
+    // There are new ones.
+    taken = first;
+    fork_untake(registry.lock);
+    os_signals_restore(fork_signals);
+  }
+  fork_take(regions_lock, kForEver);
+  fork_take(purge_lock, kForEver);
+  fork_take(extents_lock, kForEver);
+}
+
+void heap_fork_parent() {
+  if (fork_depth != 0) {
+    fork_depth--;
+    return;
+  }
+  release_all_locks();
+  fork_end(os_streams_unlock);
+}
+
 void heap_fork_child() {
   // Only this thread exists here.
-  SignalsBlocked blocked(true);
   orphan_all_others();
   settle_all();
   accounts_rebuild();
-  heap_fork_parent();
+  if (fork_depth != 0) {
+    fork_depth--;
+    return;
+  }
+  release_all_locks();
+  fork_end(os_streams_lock_anew);
 }
 
 }  // namespace poolalloc

@@ -79,6 +79,8 @@ struct alignas(kCacheLine) Heap {
   int64_t untouched_change;          // of accounts.untouched, not yet added to it. Synchronization: lock
   Density density;                   // of blocks in wide pools. Synchronization: lock
   bool has_evicted;                  // there may be pools without a live block on chains. Synchronization: lock
+  bool is_trimmed;                   // an orphan since it has changed. Synchronization: lock
+  uint64_t changed_ms;               // when an orphan has, or became one. Synchronization: lock
   unsigned inherited;                // how many live blocks too many its pools may count. Synchronization: fork
 
   // Messages from other threads, newest first; see remote.h. Synchronization: atomic.

@@ -191,9 +191,14 @@ void mail_add(Mail& mail, BlockPool* pool, Block* last) {
   mail.count += message_count(message);
 }
 
-// Handles as many pools as the table can tell apart; returns the messages for others. Adds to *kept how many it
-// put back.
-Block* reap_some(Heap& heap, Block* message, uint32_t* kept) {
+// What became of messages that were looked at.
+struct Reaped {
+  uint32_t kept;      // put back
+  uint32_t released;  // pools
+};
+
+// Handles as many pools as the table can tell apart; returns the messages for others.
+Block* reap_some(Heap& heap, Block* message, Reaped& reaped) {
   Mail table[kMailTable] = {};
   Block* others = nullptr;
   for (Block* below; message != nullptr; message = below) {
@@ -215,9 +220,10 @@ Block* reap_some(Heap& heap, Block* message, uint32_t* kept) {
     // one's count-down did not reach zero, or there would be no answer.
     if (heap_pool_live(*mail.pool) == int64_t(mail.count)) {
       heap_pool_vacate(heap, mail.pool);
+      reaped.released++;
     } else {
       mailbox_put(heap, mail.head, mail.last, mail.count);
-      ++*kept;
+      reaped.kept++;
     }
   }
   return others;
@@ -231,15 +237,22 @@ void heap_reap(Heap& heap) {
   // Acquire: as in heap_collect.
   Block* message = heap.mailbox.exchange_acquire(nullptr);
   heap.mail_count.store_relaxed(0);
-  uint32_t kept = 0;
-  for (int i = 0; i < kReapPasses && message != nullptr; i++) message = reap_some(heap, message, &kept);
-  for (Block* below; message != nullptr; message = below, kept++) {
+  Reaped reaped{0, 0};
+  uint32_t released_before;
+  // Where a pass releases nothing, the next ones are not likely to.
+  int passes = 0;
+  do {
+    released_before = reaped.released;
+    message = reap_some(heap, message, reaped);
+  } while (message != nullptr && ++passes < kReapPasses && reaped.released != released_before);
+  for (Block* below; message != nullptr; message = below, reaped.kept++) {
     below = message_below(message);
     const RemoteMessage rest = as_message(message);
     mailbox_put(heap, rest.head, message, message_count(rest));
   }
-  // Twice as many again before the next look, so that looks cost less than sending does.
-  heap.mail_patience.store_relaxed(kMailPatience + 2 * kept);
+  // Twice as many again before the next look, so that looks cost less than sending does; more after one in vain: the
+  // sweeps look, too.
+  heap.mail_patience.store_relaxed(kMailPatience + (reaped.released != 0 ? 2 : 8) * reaped.kept);
   lock_release(heap.lock);
   // As in heap_drain_orphan: its thread may have ended meanwhile, and who found the lock taken has left its
   // message to this thread.
@@ -251,7 +264,10 @@ static void drain(Heap& heap) {
   do {
     if (!lock_try_acquire(heap.lock)) return;  // whoever holds it looks again below
     bool without_thread = heap.state.load_relaxed() != HeapState::owned;
-    if (without_thread) heap_collect(heap);
+    if (without_thread && heap.mailbox.load_relaxed() != nullptr) {
+      heap_collect(heap);
+      heap_changed(heap);
+    }
     lock_release(heap.lock);
     if (!without_thread) return;
     // The lock's release before the look at the mailbox: a sender that found the lock taken has

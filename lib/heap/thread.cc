@@ -9,6 +9,7 @@
 
 #include "chunk/os_source.h"
 #include "chunk/purge.h"
+#include "heap/evict.h"
 #include "heap/registry.h"
 #include "heap/remote.h"
 #include "os/os.h"
@@ -35,11 +36,13 @@ constinit Heap shared_heap{
     .untouched_change = 0,
     .density = {{0}, {0}},
     .has_evicted = false,
+    .is_trimmed = false,
+    .changed_ms = 0,
     .inherited = 0,
     .mailbox = {nullptr},
     .mail_count = {0},
     .mail_patience = {kMailPatience},
-    .lock = {{0}, LockRank::heap},
+    .lock = {{0}, LockRank::shared_heap},
     .state = {HeapState::shared},
     .next = nullptr,
     .next_orphan = nullptr,
@@ -77,16 +80,16 @@ void orphan_push(Heap* heap) {
 // Lets go of the calling thread's heap. From here on its own frees are remote ones.
 void heap_detach(Heap* heap) {
   remote_flush(*heap);
-  // From here on the heap's lock is not that of the thread's own heap.
-  SignalsBlocked blocked;
+  // Before signals are blocked (lock.h). A handler that allocates meanwhile finds a heap that has ended.
   thread_heap = &heap_ended;
-  {
-    LockGuard guard(heap->lock);
-    heap_collect(*heap);
-    heap_retire(*heap);
-    PA_CHECK(heap_is_valid(*heap));
-    heap->state.store_relaxed(HeapState::orphan);
-  }
+  lock_acquire(heap->lock);
+  SignalsBlocked blocked;
+  heap_collect(*heap);
+  heap_retire(*heap);
+  PA_CHECK(heap_is_valid(*heap));
+  heap->state.store_relaxed(HeapState::orphan);
+  heap_changed(*heap);
+  lock_release(heap->lock);
   // State before the look at the mailbox, as in mailbox_push the message before the look at the
   // state: a message that came after the collection is seen by one of the two.
   fence_seq_cst();
@@ -115,12 +118,18 @@ Heap* heap_take() {
   // Fresh mappings are zero, which is an empty heap but for these.
   heap->small_lists = kSmallLists;
   heap->lock.rank = LockRank::heap;
-  lock_acquire(heap->lock);
+  PA_VERIFY(lock_try_acquire(heap->lock));
   heap->mail_patience.store_relaxed(kMailPatience);
   heap->next = registry.all.load_relaxed();
   // Release: the heap is complete for those who walk the list.
   registry.all.store_release(heap);
   return heap;
+}
+
+// The key whose destructor lets go of heaps; whether there is one. registry.lock held.
+bool key_make() {
+  if (!registry.key_created) registry.key_created = pthread_key_create(&registry.key, thread_ends) == 0;
+  return registry.key_created;
 }
 
 }  // namespace
@@ -133,8 +142,7 @@ Heap* heap_attach() {
   SignalsBlocked blocked;
   {
     LockGuard guard(registry.lock);
-    if (!registry.key_created) registry.key_created = pthread_key_create(&registry.key, thread_ends) == 0;
-    has_key = registry.key_created;
+    has_key = key_make();
     heap = heap_take();
     if (heap == nullptr) return nullptr;
     unsigned owned = registry.owned.load_relaxed() + 1;
@@ -151,6 +159,11 @@ Heap* heap_attach() {
 }
 
 void heap_start() {
+  {
+    // Before the program makes keys of its own: libc has a few that cost no memory, and not many others.
+    SharedLockGuard guard(registry.lock);
+    key_make();
+  }
   if (thread_heap == nullptr && early.thread == os_thread_id()) thread_heap = early.heap;
   early = EarlyHeap{nullptr, 0, true};
 }

@@ -5,7 +5,7 @@
 
 namespace poolalloc {
 
-constinit Atomic<uintptr_t> forking_thread{0};
+constinit Lock fork_lock{{0}, LockRank::fork};
 
 namespace {
 
@@ -21,11 +21,17 @@ void lock_check_order(LockRank rank, bool acquire) {
   uint32_t bit = uint32_t{1} << unsigned(rank);
   if (acquire) {
     PA_ASSERT(held_ranks < bit);
+    PA_ASSERT(is_stoppable(rank) || os_signals_are_blocked());
     held_ranks |= bit;
   } else {
     PA_ASSERT((held_ranks & bit) != 0);
     held_ranks &= ~bit;
   }
+}
+
+void lock_check_wait(LockRank rank) {
+  // What is left free during a fork nobody else takes.
+  PA_ASSERT(!is_stoppable(rank) || !os_signals_are_blocked() || lock_is_mine(fork_lock));
 }
 
 void lock_acquire_slow(Lock& lock) {

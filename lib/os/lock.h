@@ -4,12 +4,13 @@
 //   word == 0 free, else the holding thread's identity, and flags; so that a signal handler knows at every
 //   instruction what the code that it interrupted holds
 //   a thread holds locks in the order of LockRank only (checked with -Dchecks)
-//   where there are other threads, a lock that is not a heap's, or is that of the shared heap or of another thread's,
-//   is held with signals blocked (SharedLockGuard); a single thread makes no such system call, which a sandbox may
-//   forbid
+//   a heap's lock and fork_lock may be held with signals open, so that a signal can stop their holder; nobody waits for
+//   one of these with signals blocked: who stops a program's threads by signals waits until all have answered
+//   every other lock is held with signals blocked (SharedLockGuard), where there are other threads; a single thread
+//   makes no such system call, which a sandbox may forbid (both checked with -Dchecks)
 //   the thread that forks holds every lock from the prepare handler to the parent and child
-//   handlers, but for heaps that are in use all the while (fork.cc); meanwhile acquire and release by that
-//   thread do nothing, so that other libraries' fork handlers may allocate
+//   handlers, but for heaps that are in use all the while (fork.cc); acquiring and releasing what it
+//   holds so does nothing, so that other libraries' fork handlers may allocate
 // Who may use it: the os layer and above.
 #pragma once
 
@@ -20,7 +21,8 @@
 namespace poolalloc {
 
 // In the order in which they may be taken while another is held.
-enum class LockRank : uint8_t { heaps, heap, regions, purge, extents };
+enum class LockRank : uint8_t { fork, heaps, heap, shared_heap, regions, purge, extents };
+inline constexpr bool is_stoppable(LockRank rank) { return rank == LockRank::fork || rank == LockRank::heap; }
 
 struct Lock {
   Atomic<uintptr_t> word;  // Synchronization: atomic
@@ -35,41 +37,38 @@ inline constexpr uintptr_t kLockFlags = kLockContended | kLockForking;
 inline constexpr uintptr_t kLockFork = 4;
 inline constexpr uintptr_t kLockVanished = 8;
 
-// The thread that is inside fork(), or 0. Synchronization: written while that thread holds all locks.
-extern constinit Atomic<uintptr_t> forking_thread;
+// Held by the thread that is inside fork().
+extern constinit Lock fork_lock;
 
 inline bool lock_try_acquire(Lock& lock);
 PA_NOINLINE void lock_acquire_slow(Lock& lock);
 // Wakes one who sleeps.
 PA_NOINLINE void lock_wake(Lock& lock);
 void lock_check_order(LockRank rank, bool acquire);
-
-// True when this thread is inside fork() and so holds every lock already.
-inline bool lock_held_by_fork() {
-  uintptr_t forking = forking_thread.load_relaxed();
-  return PA_UNLIKELY(forking != 0) && forking == os_thread_id();
-}
+void lock_check_wait(LockRank rank);
 
 // Who holds a lock; 0: nobody.
 inline uintptr_t lock_holder(const Lock& lock) { return lock.word.load_relaxed() & ~kLockFlags; }
 inline bool lock_is_mine(const Lock& lock) { return lock_holder(lock) == os_thread_id(); }
 
+// Whether this thread is inside fork() and holds the lock for that.
+inline bool lock_held_by_fork(const Lock& lock) { return lock_holder(lock) == kLockFork && lock_is_mine(fork_lock); }
+
 // Acquire: what the last holder wrote before its release is visible from here.
 inline bool lock_try_acquire(Lock& lock) {
-  // Heaps that are made meanwhile nobody holds, and nobody else can see.
-  if (lock_held_by_fork()) return lock_holder(lock) == kLockFork || lock_holder(lock) == 0;
-  if (lock.word.load_relaxed() != 0 || !lock.word.cas_acquire(0, os_thread_id())) return false;
+  if (lock.word.load_relaxed() != 0 || !lock.word.cas_acquire(0, os_thread_id())) return lock_held_by_fork(lock);
   if (kCheckLevel > 0) lock_check_order(lock.rank, true);
   return true;
 }
 
 inline void lock_acquire(Lock& lock) {
+  if (kCheckLevel > 0) lock_check_wait(lock.rank);
   if (PA_UNLIKELY(!lock_try_acquire(lock))) lock_acquire_slow(lock);
 }
 
 // Release: publishes what this holder wrote to the next one.
 inline void lock_release(Lock& lock) {
-  if (lock_held_by_fork()) return;
+  if (lock_held_by_fork(lock)) return;
   if (kCheckLevel > 0) lock_check_order(lock.rank, false);
   if (PA_UNLIKELY((lock.word.exchange_release(0) & kLockContended) != 0)) lock_wake(lock);
 }

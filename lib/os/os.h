@@ -76,19 +76,36 @@ void os_keep_stderr();
 // Writes one whole message to stderr. Lost silently when stderr is not ours to write to.
 void os_write(const char* text, size_t length);
 
-// While one of these lives, no signal handler runs in this thread; if it is the only one of the process, then only
-// with `also_alone`: a sandbox may forbid the system call.
+// Whether there may be other threads in the process: true from before the second one is created.
+bool os_has_threads();
+
+// Between the two no signal handler runs in this thread; unless it is the only one of the process: a sandbox may forbid
+// the system call.
+struct SignalMask {
+  bool is_blocked;
+  uint64_t before;
+};
+SignalMask os_signals_block();
+void os_signals_restore(const SignalMask& mask);
+// Whether this thread is between the two; for checks only.
+bool os_signals_are_blocked();
+
 class SignalsBlocked {
  public:
-  explicit SignalsBlocked(bool also_alone = false);
-  ~SignalsBlocked();
+  SignalsBlocked() : mask_(os_signals_block()) {}
+  ~SignalsBlocked() { os_signals_restore(mask_); }
   SignalsBlocked(const SignalsBlocked&) = delete;
   SignalsBlocked& operator=(const SignalsBlocked&) = delete;
 
  private:
-  bool is_needed_;
-  uint64_t before_;
+  SignalMask mask_;
 };
+
+// libc's list of streams. libc's fork takes its lock behind the prepare handlers and makes it anew in the child.
+// Whoever holds it may wait for memory, or for one who does. Nothing where libc has no such functions (glibc has).
+void os_streams_lock();
+void os_streams_unlock();
+void os_streams_lock_anew();
 
 [[noreturn]] void os_abort();
 

@@ -24,6 +24,9 @@
 
 // Since glibc 2.32 (sys/single_threaded.h).
 extern "C" __attribute__((weak)) char __libc_single_threaded;
+extern "C" __attribute__((weak)) void _IO_list_lock();
+extern "C" __attribute__((weak)) void _IO_list_unlock();
+extern "C" __attribute__((weak)) void _IO_list_resetlock();
 
 namespace poolalloc {
 namespace {
@@ -64,15 +67,70 @@ void note_place(uintptr_t start) {
   }
 }
 
-void* map_at(uintptr_t hint, size_t size) {
+void* map_at(uintptr_t hint, size_t size, int protection = PROT_READ | PROT_WRITE, int more_flags = 0) {
   // Not MAP_NORESERVE: the kernel shall refuse what it never could give.
-  long result =
-      system_call(SYS_mmap, long(hint), long(size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  int flags = MAP_PRIVATE | MAP_ANONYMOUS | more_flags;
+  long result = system_call(SYS_mmap, long(hint), long(size), protection, flags, -1, 0);
   return failed(result) ? nullptr : pointer_to(uintptr_t(result));
 }
 
 bool unmap(uintptr_t start, uintptr_t end) {
   return start == end || !failed(system_call(SYS_munmap, long(start), long(end - start)));
+}
+
+// Address space that nobody uses, but the kernel did not take back: it is asked again whenever it has taken something
+// else. Synchronization: start is not 0 while the place is taken; who sets end to 0 may unmap.
+struct Refused {
+  Atomic<uintptr_t> start, end;
+};
+constinit Refused refused[32];
+constinit Atomic<bool> any_refused{false};
+
+void unmap_or_note(uintptr_t start, uintptr_t end) {
+  if (unmap(start, end)) return;
+  for (Refused& each : refused) {
+    if (each.start.load_relaxed() != 0 || !each.start.cas_acquire(0, start)) continue;
+    // Release: start, to those who ask again.
+    each.end.store_release(end);
+    any_refused.store_relaxed(true);
+    return;
+  }
+}
+
+PA_COLD void refused_ask_again() {
+  any_refused.store_relaxed(false);
+  for (Refused& each : refused) {
+    uintptr_t end = each.end.exchange_acquire(0);
+    if (end == 0) continue;
+    if (unmap(each.start.load_relaxed(), end)) {
+      each.start.store_release(0);
+    } else {
+      each.end.store_release(end);
+      any_refused.store_relaxed(true);
+    }
+  }
+}
+
+// A mapping to do without when the program has as many as the kernel allows. Then what continues another one is still
+// mapped, but only once there is one fewer. 0: none.
+constinit Atomic<uintptr_t> spare_mapping{0};
+
+// From the second mapping on: a program that does little needs none.
+void spare_mapping_make() {
+  if (PA_LIKELY(spare_mapping.load_relaxed() != 0) || lowest.load_relaxed() == 0) return;
+  // Of no memory, so that it joins no neighbour.
+  void* p = map_at(0, os_page_size(), PROT_NONE);
+  if (p != nullptr && !spare_mapping.cas_acquire(0, address_of(p)))
+    unmap_or_note(address_of(p), address_of(p) + os_page_size());
+}
+
+// What continues the mapping that was made last.
+void* map_on(size_t size, size_t alignment) {
+  uintptr_t spare = spare_mapping.exchange_acquire(0), below = lowest.load_relaxed();
+  if (spare != 0) unmap_or_note(spare, spare + os_page_size());
+  if (below <= size + alignment) return nullptr;
+  uintptr_t start = round_down(below - size, alignment);
+  return map_at(start, below - start, PROT_READ | PROT_WRITE, MAP_FIXED_NOREPLACE);
 }
 
 // MADV_DONTNEED_LOCKED, since Linux 5.18.
@@ -100,8 +158,8 @@ int message_descriptor() {
   return is_kept ? kept_stderr.descriptor : STDERR_FILENO;
 }
 
-// Whether there may be other threads: from before the second one is created. Always, if libc does not say.
-bool has_threads() { return &__libc_single_threaded == nullptr || __libc_single_threaded == 0; }
+// How often this thread has blocked them. Only written in checking builds.
+__thread unsigned signals_blocked;
 
 }  // namespace
 
@@ -122,17 +180,19 @@ void* os_map(size_t size, size_t alignment) {
   if (size == 0 || size > kRequestMax - alignment) return nullptr;
   uintptr_t hint = place_for(size, alignment);
   void* p = map_at(hint, size);
+  if (p == nullptr) p = map_on(size, alignment);
   if (p == nullptr) return nullptr;
   if (address_of(p) % alignment != 0) {
-    unmap(address_of(p), address_of(p) + size);
+    unmap_or_note(address_of(p), address_of(p) + size);
     // Take enough to contain an aligned piece, and give the ends back.
     void* wide = map_at(0, size + alignment - os_page_size());
     if (wide == nullptr) return nullptr;
     uintptr_t start = round_up(address_of(wide), alignment);
-    unmap(address_of(wide), start);
-    unmap(start + size, address_of(wide) + size + alignment - os_page_size());
+    unmap_or_note(address_of(wide), start);
+    unmap_or_note(start + size, address_of(wide) + size + alignment - os_page_size());
     p = pointer_to(start);
   }
+  spare_mapping_make();
   note_place(address_of(p));
   return p;
 }
@@ -140,6 +200,7 @@ void* os_map(size_t size, size_t alignment) {
 bool os_unmap(void* p, size_t size) {
   uintptr_t start = address_of(p);
   if (!unmap(start, start + size)) return false;
+  if (PA_UNLIKELY(any_refused.load_relaxed())) refused_ask_again();
   if (size >= kHoleLeast) {
     hole_start.store_relaxed(start);
     hole_end.store_relaxed(start + size);
@@ -223,15 +284,36 @@ void os_write(const char* text, size_t length) {
   }
 }
 
-SignalsBlocked::SignalsBlocked(bool also_alone) : is_needed_(also_alone || has_threads()), before_(0) {
-  if (!is_needed_) return;
-  uint64_t all = ~uint64_t{0};
-  system_call(SYS_rt_sigprocmask, SIG_SETMASK, as_long(&all), as_long(&before_), sizeof all);
+bool os_has_threads() {
+  // Always, if libc does not say.
+  return &__libc_single_threaded == nullptr || __libc_single_threaded == 0;
 }
 
-SignalsBlocked::~SignalsBlocked() {
-  if (!is_needed_) return;
-  system_call(SYS_rt_sigprocmask, SIG_SETMASK, as_long(&before_), 0, sizeof before_);
+SignalMask os_signals_block() {
+  if (kCheckLevel > 0) signals_blocked++;
+  SignalMask mask{os_has_threads(), 0};
+  uint64_t all = ~uint64_t{0};
+  if (mask.is_blocked) system_call(SYS_rt_sigprocmask, SIG_SETMASK, as_long(&all), as_long(&mask.before), sizeof all);
+  return mask;
+}
+
+void os_signals_restore(const SignalMask& mask) {
+  if (kCheckLevel > 0) signals_blocked--;
+  if (mask.is_blocked) system_call(SYS_rt_sigprocmask, SIG_SETMASK, as_long(&mask.before), 0, sizeof mask.before);
+}
+
+bool os_signals_are_blocked() { return signals_blocked != 0; }
+
+void os_streams_lock() {
+  if (_IO_list_lock != nullptr) _IO_list_lock();
+}
+
+void os_streams_unlock() {
+  if (_IO_list_unlock != nullptr) _IO_list_unlock();
+}
+
+void os_streams_lock_anew() {
+  if (_IO_list_resetlock != nullptr) _IO_list_resetlock();
 }
 
 void os_abort() { abort(); }

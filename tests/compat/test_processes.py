@@ -41,6 +41,22 @@ def test_fork_in_a_signal_handler(laws, forks, threads, interrupted):
     laws("fork_in_handler.c", forks, threads, interrupted, env=STRICT, timeout=90)
 
 
+PARTS_OF_LIBC = [("flush", 4), ("getline", 150), ("fopen", 150), ("locale", 150), ("users", 150), ("addresses", 150),
+                 ("dlopen", 150), ("atfork", 150)]
+
+
+@pytest.mark.parametrize("part, forks", PARTS_OF_LIBC)
+def test_fork_beside_locks_of_libc(laws, part, forks):
+    # COMPAT 78
+    laws("fork_beside_libc.c", forks, part, env=STRICT, timeout=60)
+
+
+@pytest.mark.parametrize("what", ["trim", "fork", "threads"])
+def test_threads_stopped_by_signals(laws, what):
+    # COMPAT 79: as collectors stop them
+    laws("stop_the_world.c", 1500, what, env=STRICT, timeout=90)
+
+
 def test_spawning_under_load(laws):
     # COMPAT 26
     laws("spawn.c", 6, env=STRICT, timeout=60)

@@ -57,3 +57,15 @@ def test_smallest_stack_first_call(run, build):
 def test_fibres_that_change_threads(laws):
     # COMPAT 40
     laws("fibres.c", env=STRICT)
+
+
+@pytest.mark.parametrize("keys", [0, 31, 40, 1024])
+@pytest.mark.parametrize("first", ["malloc", "setspecific"])
+def test_threads_of_a_program_with_many_keys(laws, keys, first):
+    # COMPAT 89
+    laws("many_keys.c", keys, first, env=STRICT)
+
+
+def test_pools_of_ended_threads(laws):
+    # COMPAT 94
+    laws("ended_pools.c", env=STRICT, timeout=30)

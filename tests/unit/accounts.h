@@ -52,7 +52,7 @@ inline void expect_memory_valid() {
     }
     return false;
   });
-  LockGuard guard(extents_lock);
+  SharedLockGuard guard(extents_lock);
   EXPECT_TRUE(extents_are_valid());
   const ExtentTotals& extents = extent_totals();
   EXPECT_EQ(accounts.large.load_relaxed(), extents.in_use);

@@ -188,7 +188,7 @@ TEST_F(ChunkTest, FreeRegionsCanBeUnmappedAndMappedAgain) {
   BlockPool* kept = slices_acquire(2, true);
   for (int round = 0; round < 3; round++) {
     {
-      LockGuard guard(regions_lock);
+      SharedLockGuard guard(regions_lock);
       regions_release_free();
       EXPECT_FALSE(regions_release_free()) << "nothing is left to unmap";
     }

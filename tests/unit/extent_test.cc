@@ -23,7 +23,7 @@ using test::Random;
 constexpr size_t kKiB = 1024, kMiB = 1024 * kKiB;
 
 bool are_valid() {
-  LockGuard guard(extents_lock);
+  SharedLockGuard guard(extents_lock);
   return extents_are_valid();
 }
 
@@ -258,7 +258,7 @@ TEST_F(ExtentTest, BlocksThatAreFilledHaveHugePagesAndSparseOnesHaveNot) {
     char* block = static_cast<char*>(extent_claim(4 * kMiB, 16, false).block);
     if (fill) memset(block, 1, 4 * kMiB);
     blocks.push_back(block);
-    LockGuard guard(extents_lock);
+    SharedLockGuard guard(extents_lock);
     return extent_at(address_of(block))->is_huge;
   };
   int huge = 0;

@@ -263,7 +263,7 @@ std::atomic<bool> handlers_on{false};  // they are registered for the whole proc
 
 void handler_prepare() {
   if (!handlers_on) return;
-  handler_calls_inside += lock_held_by_fork();
+  handler_calls_inside += lock_held_by_fork(extents_lock);
   handler_block = api_malloc(1234);
   if (handler_block == nullptr) handler_violations++;
   for (size_t size : {10, 5000, 70000, 9000000}) {

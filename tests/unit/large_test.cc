@@ -65,7 +65,7 @@ std::vector<size_t> border_sizes() {
 class Large : public testing::Test {
  protected:
   static size_t blocks() {
-    LockGuard guard(extents_lock);
+    SharedLockGuard guard(extents_lock);
     return extent_totals().block_count;
   }
   void SetUp() override {
