@@ -5,11 +5,20 @@
 #include "api/export.h"
 #include "api/glibc_api.h"
 #include "api/malloc_api.h"
+#include "interpose/chained.h"
+#include "interpose/dlopen.h"
 #include "interpose/operator_new.h"
 
 using namespace poolalloc;
 
+// The second name is not exported: it stands for this function whatever the first one is bound to.
+#define ENTRY_RETURNING(result, name, parameters, expression)    \
+  POOLALLOC_EXPORT result name parameters { return expression; } \
+  __asm__(".globl own_" #name "\n.hidden own_" #name "\n.set own_" #name ", " #name);
 #define ENTRY(result, name, parameters, arguments, function) \
-  POOLALLOC_EXPORT result name parameters { return function arguments; }
+  ENTRY_RETURNING(result, name, parameters, function arguments)
+#define CHAINED(result, name, parameters, arguments, function, chained) \
+  ENTRY_RETURNING(result, name, parameters, PA_UNLIKELY(names_replaced) ? chained : function arguments)
 #include "interpose/entries.def"
+#undef CHAINED
 #undef ENTRY

@@ -8,6 +8,8 @@
 
 #include <dlfcn.h>
 
+#include "interpose/chained.h"
+#include "interpose/nothrow.h"
 #include "os/message.h"
 
 using NewHandler = void (*)();
@@ -16,9 +18,6 @@ extern "C" {
 __attribute__((weak)) NewHandler _ZSt15get_new_handlerv();        // std::get_new_handler
 __attribute__((weak, noreturn)) void _ZSt17__throw_bad_allocv();  // std::__throw_bad_alloc
 }
-
-// What catching needs of the runtime must not become something that the library needs to be loaded.
-__asm__(".weak __gxx_personality_v0\n.weak __cxa_begin_catch\n.weak __cxa_end_catch");
 
 namespace poolalloc {
 namespace {
@@ -51,7 +50,7 @@ void* call_handlers(size_t size, size_t alignment) {
     NewHandler handler = get_handler != nullptr ? get_handler() : nullptr;
     if (handler == nullptr) return nullptr;
     handler();
-    void* block = alignment == 0 ? api_malloc(size) : api_memalign(alignment, size);
+    void* block = public_alloc(size, alignment);
     if (block != nullptr) return block;
   }
 }
@@ -65,11 +64,7 @@ PA_COLD void* new_failed(size_t size, size_t alignment) {
 }
 
 PA_COLD void* new_failed_nothrow(size_t size, size_t alignment) {
-  try {
-    return call_handlers(size, alignment);
-  } catch (...) {
-    return nullptr;
-  }
+  return or_nullptr([=] { return call_handlers(size, alignment); });
 }
 
 }  // namespace poolalloc

@@ -94,12 +94,6 @@ void* api_realloc(void* p, size_t size) {
   return move_block(p, old_size, size);
 }
 
-void* api_reallocarray(void* p, size_t count, size_t size) {
-  size_t total;
-  if (PA_UNLIKELY(__builtin_mul_overflow(count, size, &total))) return checked(nullptr);
-  return api_realloc(p, total);
-}
-
 void* api_memalign(size_t alignment, size_t size) {
   if (alignment > (SIZE_MAX >> 1) + 1) {
     errno = EINVAL;
@@ -109,9 +103,15 @@ void* api_memalign(size_t alignment, size_t size) {
   return checked(alloc_aligned(alignment, size));
 }
 
+void* api_aligned_alloc(size_t alignment, size_t size) {
+  if (is_power_of_two(alignment)) return api_memalign(alignment, size);
+  errno = EINVAL;
+  return nullptr;
+}
+
 int api_posix_memalign(void** result, size_t alignment, size_t size) {
   if (!is_power_of_two(alignment) || alignment % sizeof(void*) != 0) return EINVAL;
-  void* block = alloc_aligned(alignment, size);
+  void* block = checked(alloc_aligned(alignment, size));
   if (block == nullptr) return ENOMEM;
   *result = block;
   return 0;

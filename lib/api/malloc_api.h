@@ -23,14 +23,13 @@ PA_INLINE void api_free(void* p) { heap_free(p); }
 void* api_calloc(size_t count, size_t size);
 // C23 7.24.3.7, and as glibc: realloc(p, 0) frees p and returns nullptr, realloc(nullptr, n) is malloc.
 void* api_realloc(void* p, size_t size);
-// reallocarray(3): the product is checked.
-void* api_reallocarray(void* p, size_t count, size_t size);
 
-// memalign(3), and aligned_alloc as glibc has it: an alignment that is no power of two is rounded up
-// to one; EINVAL if there is none.
+// memalign(3): an alignment that is no power of two is rounded up to one; EINVAL if there is none.
 void* api_memalign(size_t alignment, size_t size);
+// C23 7.24.3.1: EINVAL if the alignment is no power of two; any size will do.
+void* api_aligned_alloc(size_t alignment, size_t size);
 // POSIX posix_memalign: returns 0, EINVAL (alignment no power of two times sizeof(void*)) or ENOMEM;
-// leaves errno alone, and *result on failure.
+// leaves *result alone on failure, and errno but for ENOMEM, as glibc does.
 int api_posix_memalign(void** result, size_t alignment, size_t size);
 // valloc(3): page-aligned; pvalloc(3): and the size rounded up to pages.
 void* api_valloc(size_t size);

@@ -64,10 +64,11 @@ constexpr int kUncertainTries = 8;
 // From open chunks, the fullest first, so that others become wholly free.
 BlockPool* claim_in_open_chunk(const RunRequest& request) {
   BlockPool* run = nullptr;
-  regions_find([&](Region& region) {
-    for (unsigned bin = log2_floor(request.count); bin < kBinCount; bin++) {
+  const unsigned first_bin = log2_floor(request.count);
+  regions_having(first_bin, kBinCount, [&](Region& region) {
+    for (unsigned bin = first_bin; bin < kBinCount; bin++) {
       int tries = kUncertainTries;
-      for (uint64_t chunks = region.bins[bin].load_relaxed(); chunks != 0 && tries > 0; chunks &= chunks - 1, tries--) {
+      for (uint64_t chunks = region_word(region, bin); chunks != 0 && tries > 0; chunks &= chunks - 1, tries--) {
         run = claim_in_chunk(region, lowest_bit(chunks), request);
         if (run != nullptr) return true;
       }
@@ -88,8 +89,8 @@ uint64_t preferred_chunk(const Region& region, uint64_t chunks) {
 // Claims a closed chunk; nullptr if no region has one.
 Region* claim_closed_chunk(unsigned* chunk) {
   Region* found = nullptr;
-  regions_find([&](Region& region) {
-    uint64_t free = region.free_chunks.load_relaxed();
+  regions_having(kHavingFree, kHavingFree + 1, [&](Region& region) {
+    uint64_t free = region_word(region, kHavingFree);
     while (free != 0) {
       uint64_t bit = preferred_chunk(region, free);
       if (!region.free_chunks.cas_weak_acquire(free, free & ~bit)) continue;
@@ -200,7 +201,8 @@ void chunk_try_close(Region& region, unsigned chunk) {
   chunk_rebin(region, chunk);
   chunk_unlist(chunk_address(region, chunk));
   region.open_chunks.and_relaxed(~(uint64_t{1} << chunk));
-  region.free_chunks.or_release(uint64_t{1} << chunk);
+  region.free_chunks.or_seq_cst(uint64_t{1} << chunk);
+  region_note(region, kHavingFree);
 }
 
 }  // namespace poolalloc

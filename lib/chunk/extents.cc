@@ -28,9 +28,9 @@ constexpr size_t kJudgedLeast = size_t{256} << 10;
 // Of a block's size, what may be lost at the end of a dirty extent because it is too little to be an extent.
 constexpr size_t kLostShare = 16;
 
-constinit Density density{};          // of blocks with memory that was clean
-// Of blocks that were claimed for zeros. Until there are verdicts, two of them are taken to have been full: one that was
-// says enough, because memory that does not go back costs no more than before.
+constinit Density density{};  // of blocks with memory that was clean
+// Of blocks that were claimed for zeros. Until there are verdicts, two of them are taken to have been full: one that
+// was says enough, because memory that does not go back costs no more than before.
 constinit Density cleared_density{0b11, 0};
 // The block with clean memory that was claimed last, not judged yet; 0: none. Synchronization: atomic; they may not
 // belong together, and the block may be gone, which judging survives.
@@ -318,21 +318,16 @@ static bool may_be_block(const void* p) {
   return extent != nullptr && extent_start(extent) == address_of(p);
 }
 
-namespace {
-
 // What the user of a block may use of it, and what it has.
 struct BlockSizes {
   size_t block, extent;
 };
-
-BlockSizes block_sizes(const void* p) {
+static BlockSizes block_sizes(const void* p) {
   if (!may_be_block(p)) return {0, 0};
   SharedLockGuard guard(extents_lock);
   const Extent* block = block_find(p);
   return block != nullptr ? BlockSizes{block->block_size, block->size} : BlockSizes{0, 0};
 }
-
-}  // namespace
 
 size_t extent_block_size(const void* p) { return block_sizes(p).block; }
 
@@ -373,7 +368,8 @@ bool extent_resize(void* p, size_t size) {
   size_t wanted = extent_size_for(size);
   const BlockSizes old = block_sizes(p);
   if (!growth_is_allowed(old.extent, wanted)) return false;
-  bool is_dense = wanted > old.extent && old.block >= kGrownDense && block_is_filled(p, old.block, BlockUse::is_callers);
+  bool is_dense =
+      wanted > old.extent && old.block >= kGrownDense && block_is_filled(p, old.block, BlockUse::is_callers);
   // Who makes a block smaller by much is not likely to need the rest soon.
   bool gives_back = old.extent >= wanted + kGivenBackLeast && may_purge() &&
                     os_purge(pointer_to<void>(address_of(p) + wanted), old.extent - wanted);

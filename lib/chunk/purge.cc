@@ -44,7 +44,8 @@ size_t purge_closed_chunk(Region& region, unsigned chunk) {
   } while (!region.free_chunks.cas_weak_acquire(free, free & ~bit));
   size_t purged = purge_claimed(region.chunks[chunk], chunk_address(region, chunk), region.slices, chunk_size(region));
   // Release: the clean dirty word goes to the next claimer.
-  region.free_chunks.or_release(bit);
+  region.free_chunks.or_seq_cst(bit);
+  region_note(region, kHavingFree);
   return purged;
 }
 

@@ -47,7 +47,9 @@ Region* region_record(unsigned* index) {
   Region*& record = region_table.regions[count];
   if (record != nullptr) return record;
   record = static_cast<Region*>(pool_alloc(region_memory, sizeof(Region), kCacheLine, kOsSource));
-  if (record != nullptr) memset(static_cast<void*>(record), 0, sizeof(Region));
+  if (record == nullptr) return nullptr;
+  memset(static_cast<void*>(record), 0, sizeof(Region));
+  record->index = count;
   return record;
 }
 
@@ -78,8 +80,9 @@ bool region_add() {
   chunks_mapped += count;
   accounts.mapped.add_relaxed(int64_t(region_size(*region)));
   // Release: publishes the record, and for a re-used record base and chunk_count, to claimers.
-  region->free_chunks.or_release(run_mask(0, count));
+  region->free_chunks.or_seq_cst(run_mask(0, count));
   if (is_new) region_table.count.store_release(index + 1);
+  region_note(*region, kHavingFree);
   return true;
 }
 
@@ -99,7 +102,8 @@ bool regions_release_free() {
       used += bit_count(region.chunks[c].used.load_relaxed());
     }
     if (!os_unmap(region.base, region_size(region))) {
-      region.free_chunks.or_release(all);
+      region.free_chunks.or_seq_cst(all);
+      region_note(region, kHavingFree);
       return false;
     }
     for (unsigned c = 0; c < region.chunk_count; c++) {
@@ -133,7 +137,10 @@ void chunk_rebin(Region& region, unsigned chunk) {
     int bin = run_bin(seen);
     for (int b = 0; b < int(kBinCount); b++) {
       bool present = (region.bins[b].load_seq_cst() & bit) != 0;
-      if (b == bin && !present) region.bins[b].or_seq_cst(bit);
+      if (b == bin && !present) {
+        region.bins[b].or_seq_cst(bit);
+        region_note(region, unsigned(b));
+      }
       if (b != bin && present) region.bins[b].and_seq_cst(~bit);
     }
     if (free.load_seq_cst() == seen) return;

@@ -7,6 +7,8 @@
 //       header apart; so the bits of slices in use are set
 //   bit s of chunks[c].used set  <=>  slice s has been claimed since its region was mapped
 //   bit c of bins[b] set  <=>  run_bin(chunks[c].free) == b, once nobody is changing it
+//   bit r of region_table.having[w] clear  =>  region r has no chunk of that kind: w < kBinCount: bins[w] is 0; w ==
+//       kHavingFree: free_chunks is
 //   bit c of huge_chunks set  =>  the kernel has been asked for huge pages in chunk c
 //   slices  the slices that each chunk has: all, or the first few in a short region of a single chunk, which is never
 //       unmapped
@@ -28,6 +30,8 @@ namespace poolalloc {
 inline constexpr unsigned kBinCount = 7;  // run_bin of a word: 0 to 6
 // Regions there can be: enough for 4 TiB of chunks.
 inline constexpr unsigned kMaxRegions = 16384;
+// The last row of RegionTable::having.
+inline constexpr unsigned kHavingFree = kBinCount;
 // Slices of a short region, and how many of these come first: what a small process, or little address space, is served
 // from.
 inline constexpr unsigned kShortSlices = 16;
@@ -40,6 +44,7 @@ struct ChunkWords {
 };
 
 struct Region {
+  unsigned index;                // in the table. constant
   char* base;                    // constant; nullptr while the region is not mapped
   unsigned chunk_count;          // constant while mapped
   uint64_t slices;               // of a chunk. constant while mapped
@@ -53,6 +58,7 @@ struct Region {
 struct RegionTable {
   Atomic<unsigned> count;  // Synchronization: release by the adder, acquire by readers
   Region* regions[kMaxRegions];
+  Atomic<uint64_t> having[kBinCount + 1][kMaxRegions / 64];  // so that a claim need not look at each region
 };
 
 extern constinit RegionTable region_table;
@@ -72,6 +78,46 @@ inline bool regions_find(Visit visit) {
   unsigned count = region_table.count.load_acquire();
   for (unsigned i = 0; i < count; i++) {
     if (visit(*region_table.regions[i])) return true;
+  }
+  return false;
+}
+
+// After a bit of a region's word of that kind has been set; sequentially consistent, as in region_word.
+inline void region_note(const Region& region, unsigned what) {
+  Atomic<uint64_t>& row = region_table.having[what][region.index / 64];
+  uint64_t bit = uint64_t{1} << region.index % 64;
+  if ((row.load_seq_cst() & bit) == 0) row.or_seq_cst(bit);
+}
+
+// The chunks of that kind. When there are none, the next claims need not ask: the bit goes before the second look at
+// the word, and whoever sets a bit of the word looks at this one afterwards, so one of the two sees the other.
+inline uint64_t region_word(const Region& region, unsigned what) {
+  const Atomic<uint64_t>& word = what == kHavingFree ? region.free_chunks : region.bins[what];
+  uint64_t chunks = word.load_relaxed();
+  if (PA_LIKELY(chunks != 0)) return chunks;
+  Atomic<uint64_t>& row = region_table.having[what][region.index / 64];
+  uint64_t bit = uint64_t{1} << region.index % 64;
+  if ((row.load_relaxed() & bit) == 0) return 0;
+  row.and_seq_cst(~bit);
+  chunks = word.load_seq_cst();
+  if (chunks != 0) region_note(region, what);
+  return chunks;
+}
+
+// Calls visit(region) for each region that may have chunks of one of the kinds [from, until), until it returns true;
+// whether one did.
+template <typename Visit>
+inline bool regions_having(unsigned from, unsigned until, Visit visit) {
+  // Acquire: as in regions_find.
+  unsigned count = region_table.count.load_acquire();
+  for (unsigned first = 0; first < count; first += 64) {
+    uint64_t some = 0;
+    for (unsigned what = from; what < until; what++) some |= region_table.having[what][first / 64].load_relaxed();
+    for (; some != 0; some &= some - 1) {
+      unsigned index = first + lowest_bit(some);
+      // It may have come since.
+      if (index < count && visit(*region_table.regions[index])) return true;
+    }
   }
   return false;
 }

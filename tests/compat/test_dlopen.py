@@ -43,3 +43,12 @@ def test_beside_many_thread_local_variables(run, build, shared, tmp_path, where)
 def test_libraries_that_come_and_go(run, build, shared, times):
     # COMPAT 43
     run([build("reload.c"), shared("leaver_lib.cc"), times], env=STRICT, timeout=120).ok()
+
+
+@pytest.mark.parametrize("preload", [True, False])
+def test_libraries_bound_deeply(run, build, shared, preload):
+    # COMPAT 98: by path, and by the program's run path
+    library = shared("deep_lib.c")
+    program = build("deep_binding.c", f"-Wl,-rpath,{library.parent}")
+    for name in (library, library.name):
+        run([program, name], preload=preload, env=STRICT).ok()

@@ -12,7 +12,7 @@ import pytest
 
 C_NAMES = set("""
 malloc calloc realloc free cfree memalign aligned_alloc posix_memalign valloc pvalloc malloc_usable_size malloc_trim
-mallinfo mallinfo2 malloc_info malloc_stats mallopt free_sized free_aligned_sized
+mallinfo mallinfo2 malloc_info malloc_stats mallopt free_sized free_aligned_sized dlopen
 """.split())
 
 OPERATORS = {f"_Zn{kind}m{rest}" for kind in "wa" for rest in
@@ -167,3 +167,23 @@ def test_linked(run, lib, linked, link, tmp_path):
 def test_delete_with_wrong_size(laws, flag):
     # COMPAT 22
     laws("sized_delete.cc", flags=(flag, "-Wno-delete-non-virtual-dtor"), env={"POOLALLOC_FOREIGN": "abort"})
+
+
+STRICT = {"POOLALLOC_FOREIGN": "abort"}
+REPLACED = ["BASE", "ARRAY", "ALIGNED"]
+
+
+@pytest.mark.parametrize("which", [[], *([name] for name in REPLACED), REPLACED[:2], REPLACED], ids="+".join)
+def test_replaced_operators(laws, which):
+    # COMPAT 87
+    laws("replaced_operators.cc", flags=[f"-D{name}" for name in which] + ["-std=c++17", "-Wno-sized-deallocation"], env=STRICT)
+
+
+def test_operators_go_through_a_tools_malloc(run, build, shared):
+    # COMPAT 98: heap profilers
+    run([build("counted_operators.cc", "-std=c++17")], before=[shared("malloc_counter.c")], env=STRICT).ok()
+
+
+def test_reallocarray_of_a_program_with_its_own_realloc(laws):
+    # COMPAT 88
+    laws("own_realloc.c", flags=["-rdynamic"])
