@@ -10,6 +10,7 @@
 #include "chunk/accounts.h"
 #include "chunk/huge_pages.h"
 #include "heap/foreign.h"
+#include "heap/purge_thread.h"
 #include "os/message.h"
 
 namespace poolalloc {
@@ -137,6 +138,13 @@ bool apply_purge_floor(const char* value) {
   if (!parse_size(value, &size)) return false;
   // And what "off" has.
   if (retention_policy.floor.load_relaxed() != kUnlimited) retention_policy.floor.store_relaxed(size);
+  return true;
+}
+
+bool apply_purge_thread(const char* value) {
+  uint64_t number;
+  if (!parse_number(value, &number) || number > 1) return false;
+  if (number == 1) purge_thread.store_relaxed(PurgeThread::wanted);
   return true;
 }
 

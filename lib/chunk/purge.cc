@@ -190,10 +190,13 @@ void purge_in_exchange(size_t size, MemoryKind giver) {
   lock_release(purge_lock);
 }
 
-size_t purge_all() {
+static size_t purge_but(int64_t kept) {
   SharedLockGuard guard(purge_lock);
-  return size_t(purge_down_to(0, INT64_MAX));
+  return size_t(purge_down_to(kept, INT64_MAX));
 }
+
+size_t purge_all() { return purge_but(0); }
+size_t purge_idle() { return purge_but(retention_policy.floor.load_relaxed()); }
 
 bool room_make() {
   bool any;

@@ -26,8 +26,9 @@ void purge_excess(size_t released);
 enum class MemoryKind { slices, extents };
 void purge_in_exchange(size_t size, MemoryKind giver);
 
-// Purges everything that is free; bytes given back.
+// Purges everything that is free; bytes given back. Or all but what is always kept.
 size_t purge_all();
+size_t purge_idle();
 
 // Makes address space, after the kernel has refused some, without a lock held: unmaps what is wholly free, or waits for
 // who is purging; whether to try again.

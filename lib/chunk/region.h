@@ -7,8 +7,8 @@
 //       header apart; so the bits of slices in use are set
 //   bit s of chunks[c].used set  <=>  slice s has been claimed since its region was mapped
 //   bit c of bins[b] set  <=>  run_bin(chunks[c].free) == b, once nobody is changing it
-//   bit r of region_table.having[w] clear  =>  region r has no chunk of that kind: w < kBinCount: bins[w] is 0; w ==
-//       kHavingFree: free_chunks is
+//   bit r % 64 of region_table.having[r / 64][w] clear  =>  region r has no chunk of that kind: w < kBinCount: bins[w]
+//       is 0; w == kHavingFree: free_chunks is
 //   bit c of huge_chunks set  =>  the kernel has been asked for huge pages in chunk c
 //   slices  the slices that each chunk has: all, or the first few in a short region of a single chunk, which is never
 //       unmapped
@@ -57,8 +57,8 @@ struct Region {
 
 struct RegionTable {
   Atomic<unsigned> count;  // Synchronization: release by the adder, acquire by readers
+  Atomic<uint64_t> having[kMaxRegions / 64][kBinCount + 1];  // so that a claim need not look at each region
   Region* regions[kMaxRegions];
-  Atomic<uint64_t> having[kBinCount + 1][kMaxRegions / 64];  // so that a claim need not look at each region
 };
 
 extern constinit RegionTable region_table;
@@ -84,7 +84,7 @@ inline bool regions_find(Visit visit) {
 
 // After a bit of a region's word of that kind has been set; sequentially consistent, as in region_word.
 inline void region_note(const Region& region, unsigned what) {
-  Atomic<uint64_t>& row = region_table.having[what][region.index / 64];
+  Atomic<uint64_t>& row = region_table.having[region.index / 64][what];
   uint64_t bit = uint64_t{1} << region.index % 64;
   if ((row.load_seq_cst() & bit) == 0) row.or_seq_cst(bit);
 }
@@ -95,7 +95,7 @@ inline uint64_t region_word(const Region& region, unsigned what) {
   const Atomic<uint64_t>& word = what == kHavingFree ? region.free_chunks : region.bins[what];
   uint64_t chunks = word.load_relaxed();
   if (PA_LIKELY(chunks != 0)) return chunks;
-  Atomic<uint64_t>& row = region_table.having[what][region.index / 64];
+  Atomic<uint64_t>& row = region_table.having[region.index / 64][what];
   uint64_t bit = uint64_t{1} << region.index % 64;
   if ((row.load_relaxed() & bit) == 0) return 0;
   row.and_seq_cst(~bit);
@@ -112,7 +112,7 @@ inline bool regions_having(unsigned from, unsigned until, Visit visit) {
   unsigned count = region_table.count.load_acquire();
   for (unsigned first = 0; first < count; first += 64) {
     uint64_t some = 0;
-    for (unsigned what = from; what < until; what++) some |= region_table.having[what][first / 64].load_relaxed();
+    for (unsigned what = from; what < until; what++) some |= region_table.having[first / 64][what].load_relaxed();
     for (; some != 0; some &= some - 1) {
       unsigned index = first + lowest_bit(some);
       // It may have come since.

@@ -7,20 +7,24 @@
 #include "chunk/purge.h"
 #include "chunk/region.h"
 #include "heap/holes.h"
+#include "heap/purge_thread.h"
 #include "heap/remote.h"
 #include "os/os.h"
 
 namespace poolalloc {
 namespace {
 
-// After how long, and after how many pools, a sweep stops; the next one goes on from there.
+// After how long, and after how many pools, a sweep stops; after a pause the next one goes on from there.
 constexpr uint64_t kSweepMost_ms = 8;
 constexpr unsigned kEvictMost = 1024;
+constexpr uint64_t kSweepPause_ms = 40;
 
 // Synchronization: atomic; who changes it does the sweep.
 constinit Atomic<uint64_t> swept_window{0};
 // Where the next sweep goes on; nullptr: at the first heap. Synchronization: only hints; a Heap is never freed.
 constinit Atomic<Heap*> sweep_next{nullptr};
+// When that may be; 0: not before there is a new window. Synchronization: atomic; who changes it does the sweep.
+constinit Atomic<uint64_t> sweep_again_ms{0};
 // Bytes of empty pools in huge pages that sweeps have come by since the first heap. Synchronization: a hint.
 constinit Atomic<int64_t> huge_empty{0};
 // Whether those are more than may be kept, so that huge pages are torn for them. Synchronization: a hint.
@@ -123,6 +127,7 @@ void heap_sweep() {
   unsigned pools = 0;
   for (; pools < kEvictMost && heap != nullptr && os_clock_ms() < until; heap = heap->next) pools += heap_look(*heap);
   sweep_next.store_relaxed(heap);
+  sweep_again_ms.store_relaxed(heap != nullptr ? os_clock_ms() + kSweepPause_ms : 0);
   if (heap != nullptr) return;
   may_tear.store_relaxed(huge_empty.load_relaxed() > budget_now(Retention{}));
   huge_empty.store_relaxed(0);
@@ -185,9 +190,15 @@ void heap_evict_others() {
 void heap_slow_path_end(size_t released) {
   if (heap_is_usable(thread_heap)) heap_shed_excess(*thread_heap);
   purge_excess(released);
+  purge_thread_look();
   uint64_t window = accounts.retention.window_start.load_relaxed();
   uint64_t swept = swept_window.load_relaxed();
-  if (PA_LIKELY(window == swept) || !swept_window.cas_weak_relaxed(swept, window)) return;
+  if (PA_LIKELY(window == swept)) {
+    uint64_t again = sweep_again_ms.load_relaxed();
+    if (PA_LIKELY(again == 0) || os_clock_ms() < again || !sweep_again_ms.cas_weak_relaxed(again, 0)) return;
+  } else if (!swept_window.cas_weak_relaxed(swept, window)) {
+    return;
+  }
   heap_sweep();
 }
 

@@ -20,6 +20,7 @@
 #include "chunk/purge.h"
 #include "chunk/region.h"
 #include "heap/evict.h"
+#include "heap/purge_thread.h"
 #include "heap/registry.h"
 #include "heap/remote.h"
 #include "os/os.h"
@@ -180,6 +181,7 @@ void heap_fork_child() {
   orphan_all_others();
   settle_all();
   accounts_rebuild();
+  purge_thread_forget();
   if (fork_depth != 0) {
     fork_depth--;
     return;

@@ -86,6 +86,8 @@ struct SignalMask {
   uint64_t before;
 };
 SignalMask os_signals_block();
+// Also where there is no other thread.
+SignalMask os_signals_block_always();
 void os_signals_restore(const SignalMask& mask);
 // Whether this thread is between the two; for checks only.
 bool os_signals_are_blocked();

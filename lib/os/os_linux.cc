@@ -83,7 +83,7 @@ bool unmap(uintptr_t start, uintptr_t end) {
 struct Refused {
   Atomic<uintptr_t> start, end;
 };
-constinit Refused refused[32];
+constinit Refused refused[32]{};
 constinit Atomic<bool> any_refused{false};
 
 void unmap_or_note(uintptr_t start, uintptr_t end) {
@@ -289,13 +289,16 @@ bool os_has_threads() {
   return &__libc_single_threaded == nullptr || __libc_single_threaded == 0;
 }
 
-SignalMask os_signals_block() {
+static SignalMask block_signals(bool is_needed) {
   if (kCheckLevel > 0) signals_blocked++;
-  SignalMask mask{os_has_threads(), 0};
+  SignalMask mask{is_needed, 0};
   uint64_t all = ~uint64_t{0};
   if (mask.is_blocked) system_call(SYS_rt_sigprocmask, SIG_SETMASK, as_long(&all), as_long(&mask.before), sizeof all);
   return mask;
 }
+
+SignalMask os_signals_block() { return block_signals(os_has_threads()); }
+SignalMask os_signals_block_always() { return block_signals(true); }
 
 void os_signals_restore(const SignalMask& mask) {
   if (kCheckLevel > 0) signals_blocked--;

@@ -69,3 +69,9 @@ def test_threads_of_a_program_with_many_keys(laws, keys, first):
 def test_pools_of_ended_threads(laws):
     # COMPAT 94
     laws("ended_pools.c", env=STRICT, timeout=30)
+
+
+@pytest.mark.parametrize("wanted", ["0", "1"])
+def test_memory_of_a_program_that_falls_asleep(laws, wanted):
+    # what it keeps goes back if a thread for that was asked for; there is none before much is free, nor afterwards
+    laws("asleep.c", wanted, env={**STRICT, "POOLALLOC_PURGE_THREAD": wanted}, timeout=60)
