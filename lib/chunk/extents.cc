@@ -31,7 +31,7 @@ constexpr size_t kLostShare = 16;
 constinit Density density{};  // of blocks with memory that was clean
 // Of blocks that were claimed for zeros. Until there are verdicts, two of them are taken to have been full: one that
 // was says enough, because memory that does not go back costs no more than before.
-constinit Density cleared_density{0b11, 0};
+constinit Density cleared_density{{0b11}, {0}};
 // The block with clean memory that was claimed last, not judged yet; 0: none. Synchronization: atomic; they may not
 // belong together, and the block may be gone, which judging survives.
 constinit Atomic<uintptr_t> watched_start{0};
