@@ -1,4 +1,4 @@
-"""python3, perl, ruby, node and java.
+"""python3, perl, php, ruby, node and java.
 
 What always holds: a script prints the same and exits the same with the library
 as without it, and the language's own regression tests give the same verdicts.
@@ -40,6 +40,22 @@ for i in range(200000):
     a += b"grow"
 print(len(a))
 sys.exit(5)
+'''
+
+PHP_SCRIPT = r'''<?php
+$database = new PDO("sqlite::memory:");
+$database->exec("create table t(a)");
+for ($i = 0; $i < 1000; $i++) $database->exec("insert into t values($i)");
+echo "rows ", $database->query("select sum(a) from t")->fetchColumn(), "\n";
+$document = new DOMDocument();
+$document->loadXML("<a>" . str_repeat("<b c='d'/>", 2000) . "</a>");
+echo $document->getElementsByTagName("b")->length, " ", strlen($document->saveXML()), "\n";
+echo mb_strtoupper(str_repeat("\u{e4}\u{f6}", 5)), " ", count(get_loaded_extensions()) > 20, "\n";
+echo (new NumberFormatter("de", NumberFormatter::DECIMAL))->format(1234567.5), "\n";
+$grown = [];
+for ($i = 0; $i < 200000; $i++) $grown["k$i"] = str_repeat("x", $i % 50);
+echo count($grown), " ", strlen(implode($grown)), "\n";
+exit(3);
 '''
 
 PERL_SCRIPT = r'''
@@ -253,6 +269,10 @@ def test_perl_script(programs):  # COMPAT 66
 
 def test_ruby_script(programs):  # COMPAT 67
     assert "child" in programs.same_script(["ruby", "-W0"], RUBY_SCRIPT, status=4).out
+
+
+def test_php_script(programs):  # COMPAT 98: its extensions are loaded with RTLD_DEEPBIND
+    assert "rows 499500" in programs.same_script(["php"], PHP_SCRIPT, ".php", status=3).out
 
 
 def test_node_serves_http_to_its_own_client(programs):  # COMPAT 67
