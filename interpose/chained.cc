@@ -47,7 +47,9 @@ __attribute__((constructor(101))) void look() {
 
 void* public_alloc(size_t size, size_t alignment) {
   if (alignment == 0) return ::malloc(size);
-  return ::aligned_alloc(alignment, size);
+  // As C11 wants it; a size that cannot be rounded up is refused.
+  size_t rounded = (size + alignment - 1) & ~(alignment - 1);
+  return ::aligned_alloc(alignment, rounded >= size ? rounded : size);
 }
 
 void* chained_new(size_t size) {

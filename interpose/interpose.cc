@@ -6,7 +6,6 @@
 #include "api/glibc_api.h"
 #include "api/malloc_api.h"
 #include "interpose/chained.h"
-#include "interpose/dlopen.h"
 #include "interpose/operator_new.h"
 
 using namespace poolalloc;

@@ -7,7 +7,6 @@
 #include "chunk/purge.h"
 #include "chunk/region.h"
 #include "heap/holes.h"
-#include "heap/purge_thread.h"
 #include "heap/remote.h"
 #include "os/os.h"
 
@@ -190,7 +189,6 @@ void heap_evict_others() {
 void heap_slow_path_end(size_t released) {
   if (heap_is_usable(thread_heap)) heap_shed_excess(*thread_heap);
   purge_excess(released);
-  purge_thread_look();
   uint64_t window = accounts.retention.window_start.load_relaxed();
   uint64_t swept = swept_window.load_relaxed();
   if (PA_LIKELY(window == swept)) {

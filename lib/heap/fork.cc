@@ -11,9 +11,10 @@
 // (lock.h): other libraries' handlers may allocate in between.
 //
 // Who waits for whom: libc's list of streams comes first, because libc takes it after this, and who holds it may need
-// memory. Then fork_lock: one fork at a time. Then the heaps, with signals open, because a signal may have stopped who
-// holds one, and who stops a program so waits until this thread has answered, too. Then, with signals blocked until the
-// fork is over, the locks whose holders no signal stops.
+// memory. Then fork_lock, one fork at a time, and all others at once, with signals blocked until the fork is over: so a
+// handler that forks finds a fork that holds all, or none. A signal may have stopped who holds a heap, and who stops a
+// program so waits until this thread has answered, too: so where a heap's lock does not come free soon, all are let go
+// and signals are open for a moment.
 //
 // Who may use it: heap.h declares what the start-up code registers.
 #include "chunk/extent.h"
@@ -34,7 +35,10 @@ constinit SignalMask fork_signals{};
 constinit bool has_streams_lock = false;
 constinit bool is_interrupted = false;  // code of this thread that holds a heap's lock, by a handler that forks
 
-// Whether it got the lock. In its own way, because the order of ranks does not hold here.
+// Locks are taken here in a way of their own, because the order of ranks does not hold: a handler that forks may have
+// interrupted code that holds some.
+
+// Whether it got the lock.
 bool fork_take(Lock& lock, unsigned patience_ms) {
   uintptr_t taken = kLockFork;
   for (unsigned waits = 0; !lock.word.cas_acquire(0, taken); waits++) {
@@ -56,17 +60,55 @@ void fork_untake(Lock& lock) {
   if (is_fork_locked(lock) && (lock.word.exchange_release(0) & kLockContended) != 0) lock_wake(lock);
 }
 
-constexpr unsigned kForEver = ~0u;
+void fork_lock_release() {
+  if ((fork_lock.word.exchange_release(0) & kLockContended) != 0) lock_wake(fork_lock);
+}
 
-// Takes the locks of all heaps down to `until`, which have been taken before. Nobody waits for these for long: who
-// holds one and waits for another lock has taken that before this thread does.
-void heaps_take(const Heap* until) {
-  constexpr unsigned kPatience_ms = 1000;
-  for (Heap* heap = heap_list(); heap != until; heap = heap->next) {
-    bool may_be_lost = heap != thread_heap && heap != &shared_heap;
-    bool is_taken = fork_take(heap->lock, may_be_lost ? kPatience_ms : kForEver);
-    if (!is_taken && lock_is_mine(heap->lock)) is_interrupted = true;
+constexpr unsigned kForEver = ~0u;
+// How long a heap's lock is waited for with signals blocked, and how often; after that the heap is passed over.
+constexpr unsigned kPatience_ms = 10, kTries = 100;
+
+// Whether the forking thread has the heap's lock, or goes without.
+bool heap_take_or_pass(Heap& heap, bool gives_up) {
+  bool may_be_lost = &heap != thread_heap && &heap != &shared_heap;
+  if (heap.state.load_relaxed() == HeapState::lost) return true;
+  if (fork_take(heap.lock, kPatience_ms)) return true;
+  bool is_forking = (heap.lock.word.load_relaxed() & kLockForking) != 0;
+  return lock_is_mine(heap.lock) || (may_be_lost && (is_forking || gives_up));
+}
+
+void locks_untake() {
+  for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) fork_untake(heap->lock);
+  fork_untake(regions_lock);
+  fork_untake(purge_lock);
+  fork_untake(extents_lock);
+  fork_untake(registry.lock);  // last: from here on there may be new heaps
+}
+
+// Whether it has taken all; or else none, because a heap's lock did not come free. fork_lock held, signals blocked.
+// Nobody waits for a heap's lock while holding one of the others.
+bool locks_take(bool gives_up) {
+  fork_take(registry.lock, kForEver);
+  for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) {
+    if (heap_take_or_pass(*heap, gives_up)) continue;
+    locks_untake();
+    return false;
   }
+  fork_take(regions_lock, kForEver);
+  fork_take(purge_lock, kForEver);
+  fork_take(extents_lock, kForEver);
+  return true;
+}
+
+// Flags what interrupted code of this thread holds, until it releases it; whether there is something.
+bool flag_interrupted() {
+  bool found = false;
+  for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) {
+    if (!lock_is_mine(heap->lock)) continue;
+    heap->lock.word.or_relaxed(kLockForking);
+    found = true;
+  }
+  return found;
 }
 
 // Every heap without a thread is an orphan in the child, whatever it was on its way to be; or lost.
@@ -109,20 +151,15 @@ void settle_all() {
   });
 }
 
-void release_all_locks() {
-  for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) fork_untake(heap->lock);
-  fork_untake(regions_lock);
-  fork_untake(purge_lock);
-  fork_untake(extents_lock);
-  fork_untake(registry.lock);  // last: from here on there may be new heaps
-  os_signals_restore(fork_signals);
-}
-
 // What the fork has kept from others, and the end of it.
 void fork_end(void (*streams_release)()) {
-  bool has_streams = has_streams_lock, was_interrupted = is_interrupted;
-  lock_release(fork_lock);
+  locks_untake();
+  // From the release of fork_lock on they are the next fork's.
+  const bool has_streams = has_streams_lock, was_interrupted = is_interrupted;
+  const SignalMask signals = fork_signals;
+  fork_lock_release();
   if (has_streams) streams_release();
+  os_signals_restore(signals);
   // No second lock of a heap; the interrupted code goes on soon, and others look, too.
   if (was_interrupted) return;
   // Who found an orphan locked meanwhile has left it to this thread: the locks' release before the look at the
@@ -142,29 +179,24 @@ void heap_fork_prepare() {
     fork_depth++;
     return;
   }
-  // For those who fork meanwhile, until the interrupted code releases it.
-  Heap* heap = thread_heap;
-  if (heap_is_usable(heap) && lock_is_mine(heap->lock)) heap->lock.word.or_relaxed(kLockForking);
+  bool interrupted = flag_interrupted();
   // libc takes it, and makes it anew in the child, only where there are threads.
   bool has_threads = os_has_threads();
   if (has_threads) os_streams_lock();
-  lock_acquire(fork_lock);
-  has_streams_lock = has_threads;
-  is_interrupted = false;
-  for (const Heap* taken = nullptr;;) {
-    const Heap* first = heap_list();
-    heaps_take(taken);
-    fork_signals = os_signals_block();
-    fork_take(registry.lock, kForEver);
-    if (heap_list() == first) break;
-    // There are new ones.
-    taken = first;
-    fork_untake(registry.lock);
-    os_signals_restore(fork_signals);
+  for (unsigned tries = 0;;) {
+    SignalMask signals = os_signals_block();
+    if (fork_lock.word.cas_acquire(0, os_thread_id())) {
+      if (locks_take(tries++ >= kTries)) {
+        fork_signals = signals;
+        break;
+      }
+      fork_lock_release();
+    }
+    os_signals_restore(signals);
+    lock_wait(fork_lock, 1);
   }
-  fork_take(regions_lock, kForEver);
-  fork_take(purge_lock, kForEver);
-  fork_take(extents_lock, kForEver);
+  has_streams_lock = has_threads;
+  is_interrupted = interrupted;
 }
 
 void heap_fork_parent() {
@@ -172,7 +204,6 @@ void heap_fork_parent() {
     fork_depth--;
     return;
   }
-  release_all_locks();
   fork_end(os_streams_unlock);
 }
 
@@ -186,7 +217,6 @@ void heap_fork_child() {
     fork_depth--;
     return;
   }
-  release_all_locks();
   fork_end(os_streams_lock_anew);
 }
 

@@ -8,6 +8,7 @@
 #include "chunk/accounts.h"
 #include "chunk/purge.h"
 #include "heap/holes.h"
+#include "heap/purge_thread.h"
 #include "heap/remote.h"
 #include "heap/usage.h"
 
@@ -368,6 +369,7 @@ PA_NOINLINE void* heap_malloc_slow(size_t size) {
   remote_age(*heap);
   usage_note(1);
   heap_slow_path_end(kWidePoolSize);
+  purge_thread_look();
   return block;
 }
 

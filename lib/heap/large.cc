@@ -7,6 +7,7 @@
 #include "chunk/extent.h"
 #include "chunk/purge.h"
 #include "heap/heap.h"
+#include "heap/purge_thread.h"
 #include "heap/usage.h"
 
 namespace poolalloc {
@@ -24,6 +25,7 @@ void* claimed(void* block, size_t size) {
   size_t taken = extents_clean_taken(kExchangedLeast);
   if (taken != 0) purge_in_exchange(taken, MemoryKind::slices);
   if (block != nullptr) usage_note(divide_up(size, kSliceSize));
+  purge_thread_look();
   return block;
 }
 

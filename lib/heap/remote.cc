@@ -260,7 +260,9 @@ void heap_reap(Heap& heap) {
   if (PA_UNLIKELY(heap.state.load_relaxed() != HeapState::owned)) heap_drain_orphan(heap);
 }
 
-static void drain(Heap& heap) {
+void heap_drain_orphan(Heap& heap) {
+  // A handler that forks, or allocates, does not find the heap half changed.
+  SignalsBlocked blocked;
   do {
     if (!lock_try_acquire(heap.lock)) return;  // whoever holds it looks again below
     bool without_thread = heap.state.load_relaxed() != HeapState::owned;
@@ -274,12 +276,6 @@ static void drain(Heap& heap) {
     // pushed before, so one of the two sees the other.
     fence_seq_cst();
   } while (heap.mailbox.load_relaxed() != nullptr);
-}
-
-void heap_drain_orphan(Heap& heap) {
-  if (PA_LIKELY(&heap != &shared_heap)) return drain(heap);
-  SignalsBlocked blocked;
-  drain(heap);
 }
 
 }  // namespace poolalloc
