@@ -5,7 +5,8 @@
 //   instruction what the code that it interrupted holds
 //   a thread holds locks in the order of LockRank only (checked with -Dchecks)
 //   a heap's lock and fork_lock may be held with signals open, so that a signal can stop their holder; nobody waits for
-//   one of these with signals blocked: who stops a program's threads by signals waits until all have answered
+//   one of these with signals blocked, but a fork for some milliseconds (fork.cc): who stops a program's threads by
+//   signals waits until all have answered
 //   every other lock is held with signals blocked (SharedLockGuard), where there are other threads; a single thread
 //   makes no such system call, which a sandbox may forbid (both checked with -Dchecks)
 //   the thread that forks holds every lock from the prepare handler to the parent and child
