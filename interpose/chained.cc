@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/bits.h"
 #include "interpose/nothrow.h"
 #include "interpose/operator_new.h"
 
@@ -48,14 +49,11 @@ __attribute__((constructor(101))) void look() {
 void* public_alloc(size_t size, size_t alignment) {
   if (alignment == 0) return ::malloc(size);
   // As C11 wants it; a size that cannot be rounded up is refused.
-  size_t rounded = (size + alignment - 1) & ~(alignment - 1);
+  size_t rounded = round_up(size, alignment);
   return ::aligned_alloc(alignment, rounded >= size ? rounded : size);
 }
 
-void* chained_new(size_t size) {
-  void* block = public_alloc(size, 0);
-  return block != nullptr ? block : new_failed(size, 0);
-}
+void* chained_new(size_t size) { return chained_new_aligned(size, 0); }
 void* chained_new_aligned(size_t size, size_t alignment) {
   void* block = public_alloc(size, alignment);
   return block != nullptr ? block : new_failed(size, alignment);

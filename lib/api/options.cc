@@ -203,7 +203,7 @@ void read_variable(const char* variable) {
 
 }  // namespace
 
-void options_read(char** environment) {
+PA_COLD void options_read(char** environment) {
   if (environment == nullptr) return;
   for (char** each = environment; *each != nullptr; each++) {
     const char* variable = behind_prefix(*each);

@@ -16,12 +16,12 @@
 namespace poolalloc {
 namespace {
 
-void print_bytes(const char* what, uint64_t bytes, const char* explained) {
+PA_COLD void print_bytes(const char* what, uint64_t bytes, const char* explained) {
   Message message;
   message.text(what).bytes(bytes).text(explained).send();
 }
 
-void print_amount(const char* what, uint64_t bytes, uint64_t blocks) {
+PA_COLD void print_amount(const char* what, uint64_t bytes, uint64_t blocks) {
   Message message;
   message.text(what).bytes(bytes).text(" in ").number(blocks).text(" blocks").send();
 }
@@ -50,7 +50,7 @@ poolalloc_stats stats_gather() {
   return stats;
 }
 
-void stats_print_summary() {
+PA_COLD void stats_print_summary() {
   poolalloc_stats stats = stats_gather();
   Message heading;
   heading.text("summary of process ").number(uint64_t(os_process_id())).send();

@@ -82,10 +82,16 @@ inline bool regions_find(Visit visit) {
   return false;
 }
 
+// Where region_table.having says whether the region has chunks of that kind.
+inline Atomic<uint64_t>& region_row(const Region& region, unsigned what) {
+  return region_table.having[region.index / 64][what];
+}
+inline uint64_t region_bit(const Region& region) { return uint64_t{1} << region.index % 64; }
+
 // After a bit of a region's word of that kind has been set; sequentially consistent, as in region_word.
 inline void region_note(const Region& region, unsigned what) {
-  Atomic<uint64_t>& row = region_table.having[region.index / 64][what];
-  uint64_t bit = uint64_t{1} << region.index % 64;
+  Atomic<uint64_t>& row = region_row(region, what);
+  uint64_t bit = region_bit(region);
   if ((row.load_seq_cst() & bit) == 0) row.or_seq_cst(bit);
 }
 
@@ -95,8 +101,8 @@ inline uint64_t region_word(const Region& region, unsigned what) {
   const Atomic<uint64_t>& word = what == kHavingFree ? region.free_chunks : region.bins[what];
   uint64_t chunks = word.load_relaxed();
   if (PA_LIKELY(chunks != 0)) return chunks;
-  Atomic<uint64_t>& row = region_table.having[region.index / 64][what];
-  uint64_t bit = uint64_t{1} << region.index % 64;
+  Atomic<uint64_t>& row = region_row(region, what);
+  uint64_t bit = region_bit(region);
   if ((row.load_relaxed() & bit) == 0) return 0;
   row.and_seq_cst(~bit);
   chunks = word.load_seq_cst();

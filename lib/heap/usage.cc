@@ -75,7 +75,7 @@ void add(Usage& usage, const Usage& more) {
 
 }  // namespace
 
-Usage usage_gather() {
+PA_COLD Usage usage_gather() {
   Usage usage{};
   {
     SharedLockGuard guard(extents_lock);

@@ -4,9 +4,9 @@
 //   word == 0 free, else the holding thread's identity, and flags; so that a signal handler knows at every
 //   instruction what the code that it interrupted holds
 //   a thread holds locks in the order of LockRank only (checked with -Dchecks)
-//   a heap's lock and fork_lock may be held with signals open, so that a signal can stop their holder; nobody waits for
-//   one of these with signals blocked, but a fork for some milliseconds (fork.cc): who stops a program's threads by
-//   signals waits until all have answered
+//   a heap's lock may be held with signals open, so that a signal can stop its holder; nobody waits for it with signals
+//   blocked, but a fork for some milliseconds (fork.cc): who stops a program's threads by signals waits until all have
+//   answered
 //   every other lock is held with signals blocked (SharedLockGuard), where there are other threads; a single thread
 //   makes no such system call, which a sandbox may forbid (both checked with -Dchecks)
 //   the thread that forks holds every lock from the prepare handler to the parent and child
@@ -23,7 +23,8 @@ namespace poolalloc {
 
 // In the order in which they may be taken while another is held.
 enum class LockRank : uint8_t { fork, heaps, heap, shared_heap, regions, purge, extents };
-inline constexpr bool is_stoppable(LockRank rank) { return rank == LockRank::fork || rank == LockRank::heap; }
+// Whether a signal can stop who holds it.
+inline constexpr bool is_stoppable(LockRank rank) { return rank == LockRank::heap; }
 
 struct Lock {
   Atomic<uintptr_t> word;  // Synchronization: atomic
@@ -38,7 +39,7 @@ inline constexpr uintptr_t kLockFlags = kLockContended | kLockForking;
 inline constexpr uintptr_t kLockFork = 4;
 inline constexpr uintptr_t kLockVanished = 8;
 
-// Held by the thread that is inside fork().
+// Held by the thread that is inside fork(), which takes it outside the order (fork.cc).
 extern constinit Lock fork_lock;
 
 inline bool lock_try_acquire(Lock& lock);
