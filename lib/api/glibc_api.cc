@@ -19,7 +19,7 @@ int api_malloc_trim(size_t) {
   Heap* heap = thread_heap;
   if (heap_is_usable(heap)) {
     remote_flush(*heap);
-    LockGuard guard(heap->lock);
+    LockGuard guard(heap->gate->lock);
     heap_collect(*heap);
     heap_trim(*heap);
   }

@@ -96,9 +96,13 @@ size_t extents_clean_taken(size_t least);
 // Gives back about `excess` bytes of dirty extents, the oldest first, at least one; how many, 0: none are left, or the
 // kernel refuses, which sets *refused.
 size_t extents_purge(size_t excess, bool* refused);
-// Bytes of dirty extents.
+// Bytes of dirty extents. Takes no lock: pools are claimed while a fork holds this one.
 size_t extents_dirty_size();
 // Unmaps all free extents; whether there were any.
 bool extents_unmap();
+
+// In the child of a fork, when a thread that has vanished may have been changing extents: every block stays one, and
+// all free extents are given up, because nobody can know which of them are whole. extents_lock held.
+void extents_salvage();
 
 }  // namespace poolalloc

@@ -77,7 +77,7 @@ ExtentUnit* extent_unit(uintptr_t address) {
   return &leaf->units[address % (uintptr_t{1} << kLeafShift) >> kExtentShift];
 }
 
-const Extent* extent_from(uintptr_t address) {
+Extent* extent_from(uintptr_t address) {
   while (address >> kAddressBits == 0) {
     const Branch* branch = branch_place(address).load_acquire();
     const Leaf* leaf = branch != nullptr ? leaf_place(*branch, address).load_acquire() : nullptr;
@@ -85,7 +85,7 @@ const Extent* extent_from(uintptr_t address) {
     unsigned step = branch == nullptr ? kBranchShift : leaf == nullptr ? kLeafShift : kExtentShift;
     if (step == kExtentShift) {
       const ExtentUnit& unit = leaf->units[address % (uintptr_t{1} << kLeafShift) >> kExtentShift];
-      const Extent* extent = unit.starting.load_relaxed();
+      Extent* extent = unit.starting.load_relaxed();
       if (extent != nullptr && extent->start.load_relaxed() >= address) return extent;
     }
     address = ((address >> step) + 1) << step;
@@ -111,5 +111,7 @@ bool extent_map_cover(uintptr_t start, size_t size) {
 bool extent_map_reserve(size_t size) {
   return spare_branches.reserve((size >> kBranchShift) + 2) && spare_leaves.reserve((size >> kLeafShift) + 2);
 }
+
+void extent_map_forget_spares() { spare_leaves.count = spare_branches.count = 0; }
 
 }  // namespace poolalloc

@@ -22,11 +22,13 @@ ExtentUnit* extent_unit(uintptr_t address);
 
 // The extent with the lowest start from `address` on; nullptr: none. Looks at one unit after the other; extents_lock
 // held.
-const Extent* extent_from(uintptr_t address);
+Extent* extent_from(uintptr_t address);
 
-// Both with extents_lock held. Makes entries for [start, start+size); false: no memory.
+// All with extents_lock held. Makes entries for [start, start+size); false: no memory.
 bool extent_map_cover(uintptr_t start, size_t size);
 // Sees to it that the next extent_map_cover of so many bytes, wherever they are, does not fail; false: no memory.
 bool extent_map_reserve(size_t size);
+// Gives up what was reserved.
+void extent_map_forget_spares();
 
 }  // namespace poolalloc

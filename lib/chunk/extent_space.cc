@@ -46,7 +46,8 @@ void spare_add(Extent* record) {
 
 void free_count(const Extent* extent, int64_t sign) {
   ExtentTotals& totals = extent_space.totals;
-  (extent->state == ExtentState::dirty ? totals.dirty_free : totals.clean_free) += sign * int64_t(extent->size);
+  int64_t& counted = extent->state == ExtentState::dirty ? totals.dirty_free : totals.clean_free;
+  __atomic_store_n(&counted, counted + sign * int64_t(extent->size), __ATOMIC_RELAXED);
   totals.used_free += sign * int64_t(extent_used_size(extent));
 }
 
@@ -318,9 +319,33 @@ size_t extents_purge(size_t excess, bool* refused) {
   return is_purged ? taken.size : 0;
 }
 
-size_t extents_dirty_size() {
-  SharedLockGuard guard(extents_lock);
-  return size_t(extent_space.totals.dirty_free);
+size_t extents_dirty_size() { return size_t(__atomic_load_n(&extent_space.totals.dirty_free, __ATOMIC_RELAXED)); }
+
+void extents_salvage() {
+  extent_space.clean = extent_space.dirty = ExtentBins{};
+  extent_space.queue = DirtyQueue{};
+  extent_space.huge_count = 0;
+  spare_records = nullptr;
+  spare_count = promised_count = 0;
+  extent_map_forget_spares();
+  ExtentTotals found{};
+  for (Extent* each = extent_from(0); each != nullptr; each = extent_from(extent_start(each) + kExtentUnit)) {
+    ExtentUnit &first = *extent_unit(extent_start(each)), &last = *extent_unit(extent_end(each) - 1);
+    if (each->state != ExtentState::block) {
+      first.starting.store_relaxed(nullptr);
+      if (last.ending == each) last.ending = nullptr;
+      continue;
+    }
+    // It was becoming a block, or none.
+    if (each->block_size == 0 || each->block_size > each->size) each->block_size = each->size;
+    if (each->fresh_size > each->size) each->fresh_size = 0;
+    last.ending = each;
+    found.in_use += int64_t(each->size);
+    found.block_count++;
+    found.block_bytes += each->block_size;
+    extent_space.huge_count += each->is_huge;
+  }
+  extent_space.totals = found;
 }
 
 bool extents_unmap() {

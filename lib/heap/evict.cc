@@ -20,8 +20,8 @@ constexpr uint64_t kSweepPause_ms = 40;
 
 // Synchronization: atomic; who changes it does the sweep.
 constinit Atomic<uint64_t> swept_window{0};
-// Where the next sweep goes on; nullptr: at the first heap. Synchronization: only hints; a Heap is never freed.
-constinit Atomic<Heap*> sweep_next{nullptr};
+// Where the next sweep goes on; nullptr: at the first heap. Synchronization: only hints; a gate is never freed.
+constinit Atomic<HeapGate*> sweep_next{nullptr};
 // When that may be; 0: not before there is a new window. Synchronization: atomic; who changes it does the sweep.
 constinit Atomic<uint64_t> sweep_again_ms{0};
 // Bytes of empty pools in huge pages that sweeps have come by since the first heap. Synchronization: a hint.
@@ -90,26 +90,33 @@ void evict_end(Heap& heap, const Evicted& evicted) {
   if (heap.mailbox.load_relaxed() != nullptr) mailbox_look(heap);
 }
 
-// What an orphan has free around its live blocks goes back when it has not changed for a while: no thread has wanted
-// the heap.
-void orphan_settle(Heap& heap) {
-  if (heap.is_trimmed || os_clock_ms() - heap.changed_ms < kSettled_ms) return;
-  heap.is_trimmed = true;
+// What a heap without a thread has free around its live blocks goes back. heap.lock held.
+void orphan_trim(Heap& heap, Evicted& evicted) {
+  if (heap.gate->state.load_relaxed() == HeapState::vanished) heap_inherit(heap);
+  // Those of a vanished thread; others have sent theirs.
+  evicted.owner_count = remote_take(heap, evicted.owners);
   heap_trim(heap);
+}
+
+// The same when it has not changed for a while: no thread has wanted the heap.
+void orphan_settle(Heap& heap, Evicted& evicted) {
+  if (heap.is_trimmed || os_clock_ms() - heap.changed_ms < kSettled_ms) return;
+  orphan_trim(heap, evicted);
+  heap.is_trimmed = true;
 }
 
 // A sweep's look at one heap; how many pools it took.
 unsigned heap_look(Heap& heap) {
   Evicted evicted;
-  if (may_purge() && &heap != thread_heap && lock_try_acquire(heap.lock)) {
-    HeapState state = heap.state.load_relaxed();
+  if (may_purge() && &heap != thread_heap && lock_try_acquire(heap.gate->lock)) {
+    HeapState state = heap.gate->state.load_relaxed();
     if (state == HeapState::owned) {
       if (os_clock_ms() - heap.seized_ms >= kSettled_ms) seized_take(heap, evicted);
       huge_empty.add_relaxed(heap_seize(heap, may_tear.load_relaxed()));
-    } else if (state == HeapState::orphan) {
-      orphan_settle(heap);
+    } else if (state == HeapState::orphan || state == HeapState::vanished) {
+      orphan_settle(heap, evicted);
     }
-    lock_release(heap.lock);
+    lock_release(heap.gate->lock);
   }
   evict_end(heap, evicted);
   return evicted.pool_count;
@@ -117,17 +124,18 @@ unsigned heap_look(Heap& heap) {
 
 void heap_sweep() {
   // Nobody else, and no orphan.
-  if (heap_list()->next == &shared_heap) return;
+  if (heap_list()->next == shared_heap.gate) return;
   const uint64_t until = os_clock_ms() + kSweepMost_ms;
-  Heap* heap = sweep_next.load_relaxed();
-  if (heap == nullptr) heap = heap_list();
+  HeapGate* gate = sweep_next.load_relaxed();
+  if (gate == nullptr) gate = heap_list();
   // As in heap_evict.
   SignalsBlocked blocked;
   unsigned pools = 0;
-  for (; pools < kEvictMost && heap != nullptr && os_clock_ms() < until; heap = heap->next) pools += heap_look(*heap);
-  sweep_next.store_relaxed(heap);
-  sweep_again_ms.store_relaxed(heap != nullptr ? os_clock_ms() + kSweepPause_ms : 0);
-  if (heap != nullptr) return;
+  for (; pools < kEvictMost && gate != nullptr && os_clock_ms() < until; gate = gate->next)
+    pools += heap_look(*gate->heap);
+  sweep_next.store_relaxed(gate);
+  sweep_again_ms.store_relaxed(gate != nullptr ? os_clock_ms() + kSweepPause_ms : 0);
+  if (gate != nullptr) return;
   may_tear.store_relaxed(huge_empty.load_relaxed() > budget_now(Retention{}));
   huge_empty.store_relaxed(0);
 }
@@ -136,25 +144,25 @@ void heap_sweep() {
 
 PA_COLD void batches_take_back(Heap& heap) {
   // A signal handler has interrupted the owner while it held the lock: nobody else is at them.
-  if (lock_is_mine(heap.lock)) return heap.batches_seized.store_relaxed(0);
-  LockGuard guard(heap.lock);
+  if (lock_is_mine(heap.gate->lock)) return heap.batches_seized.store_relaxed(0);
+  LockGuard guard(heap.gate->lock);
   heap.batches_seized.store_relaxed(0);
 }
 
 void heap_evict(Heap& heap) {
   // Also asks the kernel for the barrier for the first time, which takes a while; and not for nothing, because a
   // sandbox may forbid it.
-  if (heap.state.load_relaxed() != HeapState::owned || !os_barrier_others()) return;
+  if (heap.gate->state.load_relaxed() != HeapState::owned || !os_barrier_others()) return;
   Evicted evicted;
   {
     // A handler that forks, or allocates, finds the heap whole.
     SignalsBlocked blocked;
-    if (!lock_try_acquire(heap.lock)) return;
-    if (heap.state.load_relaxed() == HeapState::owned) {
+    if (!lock_try_acquire(heap.gate->lock)) return;
+    if (heap.gate->state.load_relaxed() == HeapState::owned) {
       heap_seize(heap, true);
       if (os_barrier_others()) seized_take(heap, evicted);
     }
-    lock_release(heap.lock);
+    lock_release(heap.gate->lock);
   }
   evict_end(heap, evicted);
   purge_excess(0);
@@ -164,25 +172,25 @@ namespace {
 
 // Of a heap without a thread, unless somebody is at it.
 void heap_trim_orphan(Heap& heap) {
-  SignalsBlocked blocked;
-  if (!lock_try_acquire(heap.lock)) return;
-  if (heap.state.load_relaxed() != HeapState::owned) heap_trim(heap);
-  lock_release(heap.lock);
+  Evicted evicted;
+  {
+    SignalsBlocked blocked;
+    if (!lock_try_acquire(heap.gate->lock)) return;
+    if (heap.gate->state.load_relaxed() != HeapState::owned) orphan_trim(heap, evicted);
+    lock_release(heap.gate->lock);
+  }
+  evict_end(heap, evicted);
 }
 
 }  // namespace
 
 void heap_evict_others() {
-  for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) {
-    if (heap != thread_heap) heap_evict(*heap);
+  for (HeapGate* gate = heap_list(); gate != nullptr; gate = gate->next) {
+    if (gate->heap != thread_heap) heap_evict(*gate->heap);
   }
-  for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) {
-    if (heap->mailbox.load_relaxed() != nullptr) mailbox_look(*heap);
-    if (heap->state.load_relaxed() == HeapState::owned) continue;
-    heap_trim_orphan(*heap);
-    // As in drain in remote.cc.
-    fence_seq_cst();
-    if (heap->mailbox.load_relaxed() != nullptr) mailbox_look(*heap);
+  for (HeapGate* gate = heap_list(); gate != nullptr; gate = gate->next) {
+    if (gate->heap->mailbox.load_relaxed() != nullptr) mailbox_look(*gate->heap);
+    if (gate->state.load_relaxed() != HeapState::owned) heap_trim_orphan(*gate->heap);
   }
 }
 

@@ -1,26 +1,26 @@
 // What fork() needs of the heaps.
 //
 // Always holds: from prepare on the forking thread holds every lock, so that no other thread is inside a slow path and
-// every chain is at rest. But for two kinds of heaps, which it passes over: one that its own interrupted code is at, if
-// a signal handler forks, which goes on with it afterwards on either side; and another's whose holder is stopped,
-// perhaps until this fork is over, be it in a handler that forks itself (kLockForking) or elsewhere for a second: the
-// child never touches that again, it is lost to it. Other threads go on with their fast paths: what the child sees of
-// each of their heaps is a prefix of that thread's writes, and between any two writes of a fast path the lists are
-// whole, and a pool's live count at most one too high for each such thread (fast.h, remote.cc). So in the child every
-// other thread's heap can become an orphan, and be adopted. What the forking thread holds for the fork it need not take
+// every chain is at rest. But for some heaps, which the child never touches again, they are lost to it: whose holder is
+// stopped for a second, and whose lock was borrowed (lock.h). A heap that its own interrupted code is at, if a signal
+// handler forks, goes on with it afterwards on either side. Other threads go on with their fast paths: what the child
+// sees of each of their heaps is a prefix of that thread's writes, and between any two writes of a fast path the lists
+// are whole, and a pool's live count at most one too high for each such thread (fast.h, remote.cc). So in the child
+// every other thread's heap can become an orphan, and be adopted: by whoever comes by first (heap_inherit), because a
+// child that writes to every heap copies them all. What the forking thread holds for the fork it need not take
 // (lock.h): other libraries' handlers may allocate in between.
 //
 // Who waits for whom: libc's list of streams comes first, because libc takes it after this, and who holds it may need
 // memory. Then fork_lock, one fork at a time, and all others at once, with signals blocked until the fork is over: so a
 // handler that forks finds a fork that holds all, or none. A signal may have stopped who holds a heap, and who stops a
 // program so waits until this thread has answered, too: so where a heap's lock does not come free soon, all are let go
-// and signals are open for a moment.
+// and signals are open for a moment. libc takes other locks after this, too, and who holds one may wait for a heap: he
+// borrows its lock in the end.
 //
 // Who may use it: heap.h declares what the start-up code registers.
 #include "chunk/extent.h"
 #include "chunk/purge.h"
 #include "chunk/region.h"
-#include "heap/evict.h"
 #include "heap/purge_thread.h"
 #include "heap/registry.h"
 #include "heap/remote.h"
@@ -30,20 +30,19 @@ namespace poolalloc {
 namespace {
 
 // Synchronization: fork_lock.
-constinit unsigned fork_depth = 0;  // forks begun inside a fork, by a signal handler or another library's handler
+constinit unsigned fork_depth = 0;  // forks begun inside a fork, by another library's handler
 constinit SignalMask fork_signals{};
 constinit bool has_streams_lock = false;
 constinit bool is_interrupted = false;  // code of this thread that holds a heap's lock, by a handler that forks
 
 // Locks are taken here in a way of their own, because the order of ranks does not hold: a handler that forks may have
-// interrupted code that holds some.
+// interrupted code that holds one.
 
 // Whether it got the lock.
 bool fork_take(Lock& lock, unsigned patience_ms) {
   uintptr_t taken = kLockFork;
   for (unsigned waits = 0; !lock.word.cas_acquire(0, taken); waits++) {
-    bool is_forking = (lock.word.load_relaxed() & kLockForking) != 0;
-    if (is_forking || lock_is_mine(lock) || waits == patience_ms) {
+    if (lock_is_mine(lock) || waits == patience_ms) {
       // Who released it may have woken this thread and no other.
       if (waits > 0) lock_wake(lock);
       return false;
@@ -56,8 +55,14 @@ bool fork_take(Lock& lock, unsigned patience_ms) {
 
 bool is_fork_locked(const Lock& lock) { return lock_holder(lock) == kLockFork; }
 
+// Unless it is another's: was not taken, or is borrowed, perhaps at this instant.
 void fork_untake(Lock& lock) {
-  if (is_fork_locked(lock) && (lock.word.exchange_release(0) & kLockContended) != 0) lock_wake(lock);
+  uintptr_t word = lock.word.load_relaxed();
+  while ((word & ~kLockContended) == kLockFork) {
+    if (!lock.word.cas_weak_release(word, 0)) continue;
+    if ((word & kLockContended) != 0) lock_wake(lock);
+    return;
+  }
 }
 
 void fork_lock_release() {
@@ -69,16 +74,15 @@ constexpr unsigned kForEver = ~0u;
 constexpr unsigned kPatience_ms = 10, kTries = 100;
 
 // Whether the forking thread has the heap's lock, or goes without.
-bool heap_take_or_pass(Heap& heap, bool gives_up) {
-  bool may_be_lost = &heap != thread_heap && &heap != &shared_heap;
-  if (heap.state.load_relaxed() == HeapState::lost) return true;
-  if (fork_take(heap.lock, kPatience_ms)) return true;
-  bool is_forking = (heap.lock.word.load_relaxed() & kLockForking) != 0;
-  return lock_is_mine(heap.lock) || (may_be_lost && (is_forking || gives_up));
+bool gate_take_or_pass(HeapGate& gate, bool gives_up) {
+  if (gate.state.load_relaxed() == HeapState::lost || fork_take(gate.lock, kPatience_ms)) return true;
+  bool is_mine = lock_is_mine(gate.lock);
+  is_interrupted |= is_mine;
+  return is_mine || (gives_up && gate.heap != thread_heap && gate.heap != &shared_heap);
 }
 
 void locks_untake() {
-  for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) fork_untake(heap->lock);
+  for (HeapGate* gate = heap_list(); gate != nullptr; gate = gate->next) fork_untake(gate->lock);
   fork_untake(regions_lock);
   fork_untake(purge_lock);
   fork_untake(extents_lock);
@@ -88,9 +92,10 @@ void locks_untake() {
 // Whether it has taken all; or else none, because a heap's lock did not come free. fork_lock held, signals blocked.
 // Nobody waits for a heap's lock while holding one of the others.
 bool locks_take(bool gives_up) {
+  is_interrupted = false;
   fork_take(registry.lock, kForEver);
-  for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) {
-    if (heap_take_or_pass(*heap, gives_up)) continue;
+  for (HeapGate* gate = heap_list(); gate != nullptr; gate = gate->next) {
+    if (gate_take_or_pass(*gate, gives_up)) continue;
     locks_untake();
     return false;
   }
@@ -100,43 +105,32 @@ bool locks_take(bool gives_up) {
   return true;
 }
 
-// Flags what interrupted code of this thread holds, until it releases it; whether there is something.
-bool flag_interrupted() {
-  bool found = false;
-  for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) {
-    if (!lock_is_mine(heap->lock)) continue;
-    heap->lock.word.or_relaxed(kLockForking);
-    found = true;
-  }
-  return found;
-}
-
 // Every heap without a thread is an orphan in the child, whatever it was on its way to be; or lost.
 void orphan_all_others() {
-  unsigned gone = 0;
   registry.orphans = nullptr;
-  for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) {
-    if (heap == thread_heap || heap == &shared_heap || lock_is_mine(heap->lock)) continue;
-    gone++;
-    if (!is_fork_locked(heap->lock)) {
+  for (HeapGate* gate = heap_list(); gate != nullptr; gate = gate->next) {
+    if (gate->heap == thread_heap || gate->heap == &shared_heap || lock_is_mine(gate->lock)) continue;
+    bool is_lost = !is_fork_locked(gate->lock), is_owned = gate->state.load_relaxed() == HeapState::owned;
+    // A thread that vanished inside a fast path leaves one live block too many, in its own heap or in one that it had
+    // a batch for.
+    registry.vanished += is_owned;
+    if (is_lost) {
       // New threads may come to be known as the holder was.
-      heap->lock.word.store_relaxed(kLockVanished);
-      heap->state.store_relaxed(HeapState::lost);
+      gate->lock.word.store_relaxed(kLockVanished);
+      gate->state.store_relaxed(HeapState::lost);
       continue;
     }
-    heap_collect(*heap);
-    heap_retire(*heap);
-    heap->state.store_relaxed(HeapState::orphan);
-    heap_changed(*heap);
-    heap->batches_busy.store_relaxed(0);
-    heap->next_orphan = registry.orphans;
-    registry.orphans = heap;
+    if (is_owned) gate->state.store_relaxed(HeapState::vanished);
+    gate->next_orphan = registry.orphans;
+    registry.orphans = gate;
   }
-  // A thread that vanished inside a fast path leaves one live block too many, in its own heap or in one
-  // that it had a batch for.
-  for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) heap->inherited += gone;
-  for (Heap* heap = registry.orphans; heap != nullptr; heap = heap->next_orphan) remote_flush(*heap);
   registry.owned.store_relaxed(heap_is_usable(thread_heap) ? 1 : 0);
+  // Who has borrowed one has vanished.
+  if (!is_fork_locked(extents_lock)) extents_salvage();
+  Lock* const borrowable[] = {&registry.lock, &regions_lock, &purge_lock, &extents_lock};
+  for (Lock* lock : borrowable) {
+    if (!is_fork_locked(*lock)) lock->word.store_relaxed(kLockFork);
+  }
 }
 
 // Settles the pools whose count a vanished thread brought to zero without getting to look at them.
@@ -146,7 +140,7 @@ void settle_all() {
       bool at_rest = slice.state == SliceState::partial || slice.state == SliceState::parked;
       if (!at_rest || slice.parked_list.count > 0) continue;
       // Not those that interrupted code was at, perhaps in the middle of releasing them.
-      if (slice.owner != nullptr && is_fork_locked(slice.owner->lock)) heap_pool_settle(*slice.owner, &slice);
+      if (slice.owner != nullptr && is_fork_locked(slice.owner->gate->lock)) heap_pool_settle(*slice.owner, &slice);
     }
   });
 }
@@ -155,19 +149,20 @@ void settle_all() {
 void fork_end(void (*streams_release)()) {
   locks_untake();
   // From the release of fork_lock on they are the next fork's.
-  const bool has_streams = has_streams_lock, was_interrupted = is_interrupted;
+  const bool has_streams = has_streams_lock;
   const SignalMask signals = fork_signals;
   fork_lock_release();
   if (has_streams) streams_release();
   os_signals_restore(signals);
-  // No second lock of a heap; the interrupted code goes on soon, and others look, too.
-  if (was_interrupted) return;
-  // Who found an orphan locked meanwhile has left it to this thread: the locks' release before the look at the
-  // mailbox, as in drain in remote.cc.
+}
+
+// Who found an orphan locked has left it to the fork.
+void orphans_drain() {
+  // The locks' release before the look at the mailbox, as in heap_drain_orphan.
   fence_seq_cst();
-  for (Heap* heap = heap_list(); heap != nullptr; heap = heap->next) {
-    if (heap->state.load_relaxed() != HeapState::owned && heap->mailbox.load_relaxed() != nullptr)
-      heap_drain_orphan(*heap);
+  for (HeapGate* gate = heap_list(); gate != nullptr; gate = gate->next) {
+    bool is_without_thread = gate->state.load_relaxed() != HeapState::owned;
+    if (is_without_thread && gate->heap->mailbox.load_relaxed() != nullptr) heap_drain_orphan(*gate->heap);
   }
   purge_excess(kWidePoolSize);
 }
@@ -179,7 +174,6 @@ void heap_fork_prepare() {
     fork_depth++;
     return;
   }
-  bool interrupted = flag_interrupted();
   // libc takes it, and makes it anew in the child, only where there are threads.
   bool has_threads = os_has_threads();
   if (has_threads) os_streams_lock();
@@ -196,7 +190,6 @@ void heap_fork_prepare() {
     lock_wait(fork_lock, 1);
   }
   has_streams_lock = has_threads;
-  is_interrupted = interrupted;
 }
 
 void heap_fork_parent() {
@@ -204,7 +197,10 @@ void heap_fork_parent() {
     fork_depth--;
     return;
   }
+  const bool was_interrupted = is_interrupted;
   fork_end(os_streams_unlock);
+  // No second lock of a heap; the interrupted code goes on soon, and others look, too.
+  if (!was_interrupted) orphans_drain();
 }
 
 void heap_fork_child() {

@@ -265,7 +265,7 @@ PA_NOINLINE void heap_pool_trap(BlockPool* pool) {
     return;
   }
   {
-    LockGuard guard(heap.lock);
+    LockGuard guard(heap.gate->lock);
     // It is another's, or none, if a signal handler was at it between the count and here.
     bool is_ours = pool->owner == &heap;
     if (is_ours && pool->state != SliceState::active) {
@@ -343,7 +343,7 @@ void heap_trim(Heap& heap) {
 static PA_COLD void* shared_alloc(unsigned size_class) {
   void* block = nullptr;
   {
-    SharedLockGuard guard(shared_heap.lock);
+    SharedLockGuard guard(shared_heap.gate->lock);
     FreeList& list = shared_heap.active[size_class];
     if (list.head != nullptr || heap_refill(shared_heap, size_class)) block = list_pop(list);
   }
@@ -361,7 +361,7 @@ PA_NOINLINE void* heap_malloc_slow(size_t size) {
   Block* block = list_pop(list);
   if (PA_LIKELY(block != nullptr)) return block;
   {
-    LockGuard guard(heap->lock);
+    LockGuard guard(heap->gate->lock);
     // With the lock, so that nobody takes the list away before.
     if (heap_refill(*heap, c)) block = list_pop(list);
     PA_CHECK(heap_is_valid(*heap));
@@ -374,15 +374,15 @@ PA_NOINLINE void* heap_malloc_slow(size_t size) {
 }
 
 bool heap_is_valid(const Heap& heap) {
+  const unsigned excess = heap_vanished_count();
   auto pool_is_valid = [&](const BlockPool* pool, unsigned c, SliceState state) {
     return pool->owner == &heap && pool->size_class == c && pool->state == state &&
            block_pool_is_valid(*pool, slice_address(pool), class_size(c), pool_first_index(*pool), pool_holes(pool),
-                               heap.inherited);
+                               excess);
   };
   for (unsigned c = 0; c < kClassCount; c++) {
     const PoolChain& chain = heap.chains[c];
-    if (chain.active == nullptr && (heap.active[c].head != nullptr || heap.active[c].count > heap.inherited))
-      return false;
+    if (chain.active == nullptr && (heap.active[c].head != nullptr || heap.active[c].count > excess)) return false;
     if (chain.active != nullptr && chain.seized == nullptr && !pool_is_valid(chain.active, c, SliceState::active))
       return false;
     const BlockPool* before = nullptr;

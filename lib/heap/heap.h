@@ -10,8 +10,8 @@
 //
 // Synchronization: a heap in state `owned` is used by its thread alone, without a lock on the fast
 // paths; the slow paths (chains, pool states, mailbox collection) also hold `lock`, so that whoever
-// holds it finds chains at rest: fork, and the heap's drainer when it is an orphan. A heap in state
-// `orphan` or `shared` is used by whoever holds its lock. Other threads touch only the mailbox, but for what
+// holds it finds chains at rest: fork, and the heap's drainer when it is an orphan. A heap in another
+// state is used by whoever holds its lock. Other threads touch only the mailbox, but for what
 // heap_reap (remote.h) and heap_evict (evict.h) may do with the lock.
 // Who may use it: heap and api.
 #pragma once
@@ -46,17 +46,30 @@ struct RemoteBatch {
 inline constexpr unsigned kBatchCount = 64;
 
 enum class HeapState : uint32_t {
-  empty,   // heap_ended
-  owned,   // a thread uses it
-  orphan,  // its thread has ended; waits to be adopted
-  shared,  // serves the threads that may not have one of their own any more
-  lost,    // to this process, which was forked while the heap was being changed; locked for ever
+  empty,     // heap_ended
+  owned,     // a thread uses it
+  orphan,    // its thread has ended; waits to be adopted
+  vanished,  // as its thread left it, which a fork has not brought along; whoever comes first makes it an orphan
+  shared,    // serves the threads that may not have one of their own any more
+  lost,      // to this process, which was forked while the heap was being changed; locked for ever
 };
 
 // By (size + 15) / 16: where in a Heap the list that serves the size stands, bytes. A heap has its own
 // copy, so that malloc reaches it and the lists from one register; the same one each.
 struct SmallLists {
   uint16_t offset[kSmallMax / 16 + 1];
+};
+
+struct Heap;
+
+// What others look at of every heap. Apart from the heaps, close together: a fork writes to all of them, and each page
+// that it writes to is copied.
+struct alignas(kCacheLine) HeapGate {
+  Lock lock;
+  Atomic<HeapState> state;  // Synchronization: written under lock
+  Heap* heap;               // Synchronization: constant once published
+  HeapGate* next;           // in the list of all heaps. Synchronization: constant once published
+  HeapGate* next_orphan;    // Synchronization: the registry's lock
 };
 
 struct alignas(kCacheLine) Heap {
@@ -81,17 +94,12 @@ struct alignas(kCacheLine) Heap {
   bool has_evicted;                  // there may be pools without a live block on chains. Synchronization: lock
   bool is_trimmed;                   // an orphan since it has changed. Synchronization: lock
   uint64_t changed_ms;               // when an orphan has, or became one. Synchronization: lock
-  unsigned inherited;                // how many live blocks too many its pools may count. Synchronization: fork
 
   // Messages from other threads, newest first; see remote.h. Synchronization: atomic.
   alignas(kCacheLine) Atomic<Block*> mailbox;
   Atomic<uint32_t> mail_count;     // messages since the mailbox was last taken, about
   Atomic<uint32_t> mail_patience;  // how many of them make a sender look at them; see heap_reap
-
-  alignas(kCacheLine) Lock lock;
-  Atomic<HeapState> state;  // Synchronization: written under lock
-  Heap* next;               // in the list of all heaps. Synchronization: constant once published
-  Heap* next_orphan;        // Synchronization: the registry's lock
+  HeapGate* gate;                  // Synchronization: constant once published
 };
 
 // The calling thread's heap. nullptr before its first use: also before ld.so has filled in a program's
@@ -139,6 +147,8 @@ void heap_pool_vacate(Heap& heap, BlockPool* pool);
 // For a heap that loses its thread: takes the active pools out of use, releases pools without a live block, and
 // takes what walks have found (holes.h) out of the accounts. The owner, or for a heap without one.
 void heap_retire(Heap& heap);
+// Makes the heap of a vanished thread an orphan; its batches stay.
+void heap_inherit(Heap& heap);
 // Makes an active pool without a live block, whose list has been taken away, a partial one that
 // starts anew, its memory given back. The owner may be about to look at it because its count reached zero.
 void heap_pool_evict(Heap& heap, unsigned size_class);
@@ -168,7 +178,9 @@ void heap_start();
 extern constinit Heap shared_heap;
 
 // Every heap that ever was, newest first, the shared one last.
-Heap* heap_list();
+HeapGate* heap_list();
+// Threads that have vanished in forks: how many live blocks too many a pool may count.
+unsigned heap_vanished_count();
 // Most heaps that belonged to a thread at one time, and how many do now.
 unsigned heap_thread_peak();
 unsigned heap_thread_count();

@@ -117,7 +117,7 @@ void heap_shed_excess(Heap& heap) {
   if (PA_LIKELY(++heap.paths_since_walk < heap.walk_patience && !is_new_window)) return;
   heap.walked_window = window;
   heap.paths_since_walk = 0;
-  LockGuard guard(heap.lock);
+  LockGuard guard(heap.gate->lock);
   heap_collect(heap);
   BlockPool* last[kClassCount];
   int64_t found = 0;

@@ -1,7 +1,8 @@
 // The list of all heaps, and which of them wait for a thread.
 //
 // Always holds: a Heap is in the list of all heaps from its creation on; it is among the orphans while
-// its state is orphan, except on its way there and back.
+// it is one, vanished or not, except on its way there and back. Whatever a fork finds under way here the
+// child can do without, because each change is one write in the end (lock.h on borrowing).
 // Who may use it: thread.cc and fork.cc.
 #pragma once
 
@@ -15,9 +16,11 @@ namespace poolalloc {
 // What of heaps is common to all threads.
 struct HeapRegistry {
   Lock lock;
-  Atomic<Heap*> all;            // Synchronization: pushed under lock with release, read with acquire
-  Heap* orphans;                // Synchronization: lock
-  Pool memory;                  // where Heaps live. Synchronization: lock
+  Atomic<HeapGate*> all;        // Synchronization: pushed under lock with release, read with acquire
+  HeapGate* orphans;            // Synchronization: lock
+  Pool memory;                  // where heaps and gates live. Synchronization: lock
+  HeapGate* gate;               // the next one; at a multiple of 32: no more. Synchronization: lock
+  unsigned vanished;            // see heap_vanished_count. Synchronization: fork
   Atomic<unsigned> owned;       // Synchronization: written under lock
   Atomic<unsigned> owned_peak;  // Synchronization: written under lock
   pthread_key_t key;            // Synchronization: written once, under lock

@@ -101,7 +101,7 @@ void message_splice(Heap& heap, Block* last) {
 }  // namespace
 
 void mailbox_look(Heap& owner) {
-  owner.state.load_relaxed() != HeapState::owned ? heap_drain_orphan(owner) : heap_reap(owner);
+  owner.gate->state.load_relaxed() != HeapState::owned ? heap_drain_orphan(owner) : heap_reap(owner);
   purge_excess(kWidePoolSize);
 }
 
@@ -233,7 +233,7 @@ Block* reap_some(Heap& heap, Block* message, Reaped& reaped) {
 
 void heap_reap(Heap& heap) {
   SignalsBlocked blocked;
-  if (!lock_try_acquire(heap.lock)) return;  // by the owner, or by one who is at it
+  if (!lock_try_acquire(heap.gate->lock)) return;  // by the owner, or by one who is at it
   // Acquire: as in heap_collect.
   Block* message = heap.mailbox.exchange_acquire(nullptr);
   heap.mail_count.store_relaxed(0);
@@ -253,24 +253,27 @@ void heap_reap(Heap& heap) {
   // Twice as many again before the next look, so that looks cost less than sending does; more after one in vain: the
   // sweeps look, too.
   heap.mail_patience.store_relaxed(kMailPatience + (reaped.released != 0 ? 2 : 8) * reaped.kept);
-  lock_release(heap.lock);
+  lock_release(heap.gate->lock);
   // As in heap_drain_orphan: its thread may have ended meanwhile, and who found the lock taken has left its
   // message to this thread.
   fence_seq_cst();
-  if (PA_UNLIKELY(heap.state.load_relaxed() != HeapState::owned)) heap_drain_orphan(heap);
+  if (PA_UNLIKELY(heap.gate->state.load_relaxed() != HeapState::owned)) heap_drain_orphan(heap);
 }
 
 void heap_drain_orphan(Heap& heap) {
   // A handler that forks, or allocates, does not find the heap half changed.
   SignalsBlocked blocked;
   do {
-    if (!lock_try_acquire(heap.lock)) return;  // whoever holds it looks again below
-    bool without_thread = heap.state.load_relaxed() != HeapState::owned;
-    if (without_thread && heap.mailbox.load_relaxed() != nullptr) {
+    if (!lock_try_acquire(heap.gate->lock)) return;  // whoever holds it looks again below
+    HeapState state = heap.gate->state.load_relaxed();
+    bool without_thread = state != HeapState::owned;
+    if (state == HeapState::vanished) {
+      heap_inherit(heap);
+    } else if (without_thread && heap.mailbox.load_relaxed() != nullptr) {
       heap_collect(heap);
       heap_changed(heap);
     }
-    lock_release(heap.lock);
+    lock_release(heap.gate->lock);
     if (!without_thread) return;
     // The lock's release before the look at the mailbox: a sender that found the lock taken has
     // pushed before, so one of the two sees the other.

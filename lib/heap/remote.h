@@ -41,7 +41,7 @@ void remote_free(BlockPool* pool, Block* block);
 unsigned remote_take(Heap& heap, Heap** owners);
 // Whether a mailbox with so many messages must be looked at by who has sent the last of them, after a fence.
 inline bool mailbox_is_due(const Heap& owner, uint32_t mail_count) {
-  return owner.state.load_relaxed() != HeapState::owned || mail_count >= owner.mail_patience.load_relaxed();
+  return owner.gate->state.load_relaxed() != HeapState::owned || mail_count >= owner.mail_patience.load_relaxed();
 }
 // Does what can be done with a mailbox without its owner.
 void mailbox_look(Heap& owner);

@@ -1,7 +1,7 @@
 // Which thread has which heap: attaching at first use, letting go when the thread ends, adopting.
 //
 // Always holds: a Heap is never freed; it is in the list of all heaps from its creation on, and in
-// the list of orphans exactly while its state is orphan and nobody is adopting it. No thread-local
+// the list of orphans exactly while it is one, vanished or not, and nobody is adopting it. No thread-local
 // destructors: one pthread key, set when a heap is attached.
 // Who may use it: heap.h declares what others may call.
 #include <pthread.h>
@@ -17,6 +17,13 @@
 namespace poolalloc {
 
 __thread Heap* thread_heap;
+static constinit HeapGate shared_gate{
+    .lock = {{0}, LockRank::shared_heap},
+    .state = {HeapState::shared},
+    .heap = &shared_heap,
+    .next = nullptr,
+    .next_orphan = nullptr,
+};
 constinit Heap shared_heap{
     .active = {},
     .small_lists = kSmallLists,
@@ -38,21 +45,19 @@ constinit Heap shared_heap{
     .has_evicted = false,
     .is_trimmed = false,
     .changed_ms = 0,
-    .inherited = 0,
     .mailbox = {nullptr},
     .mail_count = {0},
     .mail_patience = {kMailPatience},
-    .lock = {{0}, LockRank::shared_heap},
-    .state = {HeapState::shared},
-    .next = nullptr,
-    .next_orphan = nullptr,
+    .gate = &shared_gate,
 };
 
 constinit HeapRegistry registry{
     .lock = {{0}, LockRank::heaps},
-    .all = {&shared_heap},
+    .all = {&shared_gate},
     .orphans = nullptr,
     .memory = {nullptr, kOsSourceCapacity, 0, nullptr, nullptr},
+    .gate = nullptr,
+    .vanished = 0,
     .owned = {0},
     .owned_peak = {0},
     .key = 0,
@@ -72,8 +77,8 @@ constinit EarlyHeap early{nullptr, 0, false};
 
 void orphan_push(Heap* heap) {
   LockGuard guard(registry.lock);
-  heap->next_orphan = registry.orphans;
-  registry.orphans = heap;
+  heap->gate->next_orphan = registry.orphans;
+  registry.orphans = heap->gate;
   registry.owned.store_relaxed(registry.owned.load_relaxed() - 1);
 }
 
@@ -82,14 +87,14 @@ void heap_detach(Heap* heap) {
   remote_flush(*heap);
   // Before signals are blocked (lock.h). A handler that allocates meanwhile finds a heap that has ended.
   thread_heap = &heap_ended;
-  lock_acquire(heap->lock);
+  lock_acquire(heap->gate->lock);
   SignalsBlocked blocked;
   heap_collect(*heap);
   heap_retire(*heap);
   PA_CHECK(heap_is_valid(*heap));
-  heap->state.store_relaxed(HeapState::orphan);
+  heap->gate->state.store_relaxed(HeapState::orphan);
   heap_changed(*heap);
-  lock_release(heap->lock);
+  lock_release(heap->gate->lock);
   // State before the look at the mailbox, as in mailbox_push the message before the look at the
   // state: a message that came after the collection is seen by one of the two.
   fence_seq_cst();
@@ -105,24 +110,36 @@ void thread_ends(void*) {
   if (heap_is_usable(thread_heap)) heap_detach(thread_heap);
 }
 
+// registry.lock held; nullptr: no memory.
+HeapGate* gate_make() {
+  constexpr size_t kTogether = 32 * sizeof(HeapGate);
+  if (address_of(registry.gate) % kTogether == 0)
+    registry.gate = static_cast<HeapGate*>(pool_alloc(registry.memory, kTogether, kTogether, kOsSource));
+  return registry.gate != nullptr ? registry.gate++ : nullptr;
+}
+
 // An orphan that nobody is at, or a new heap; locked. registry.lock held; nullptr: no memory.
 Heap* heap_take() {
-  for (Heap** at = &registry.orphans; *at != nullptr; at = &(*at)->next_orphan) {
-    Heap* heap = *at;
-    if (!lock_try_acquire(heap->lock)) continue;
-    *at = heap->next_orphan;
-    return heap;
+  for (HeapGate** at = &registry.orphans; *at != nullptr; at = &(*at)->next_orphan) {
+    HeapGate* gate = *at;
+    if (!lock_try_acquire(gate->lock)) continue;
+    *at = gate->next_orphan;
+    if (gate->state.load_relaxed() == HeapState::vanished) heap_inherit(*gate->heap);
+    return gate->heap;
   }
+  HeapGate* gate = gate_make();
   Heap* heap = static_cast<Heap*>(pool_alloc(registry.memory, sizeof(Heap), kCacheLine, kOsSource));
-  if (heap == nullptr) return nullptr;
+  if (gate == nullptr || heap == nullptr) return nullptr;
   // Fresh mappings are zero, which is an empty heap but for these.
   heap->small_lists = kSmallLists;
-  heap->lock.rank = LockRank::heap;
-  PA_VERIFY(lock_try_acquire(heap->lock));
   heap->mail_patience.store_relaxed(kMailPatience);
-  heap->next = registry.all.load_relaxed();
+  heap->gate = gate;
+  gate->heap = heap;
+  gate->lock.rank = LockRank::heap;
+  PA_VERIFY(lock_try_acquire(gate->lock));
+  gate->next = registry.all.load_relaxed();
   // Release: the heap is complete for those who walk the list.
-  registry.all.store_release(heap);
+  registry.all.store_release(gate);
   return heap;
 }
 
@@ -133,6 +150,14 @@ bool key_make() {
 }
 
 }  // namespace
+
+void heap_inherit(Heap& heap) {
+  heap_collect(heap);
+  heap_retire(heap);
+  heap.batches_busy.store_relaxed(0);
+  heap.gate->state.store_relaxed(HeapState::orphan);
+  heap_changed(heap);
+}
 
 Heap* heap_attach() {
   if (thread_heap == &heap_ended) return nullptr;
@@ -148,8 +173,8 @@ Heap* heap_attach() {
     unsigned owned = registry.owned.load_relaxed() + 1;
     registry.owned.store_relaxed(owned);
     if (owned > registry.owned_peak.load_relaxed()) registry.owned_peak.store_relaxed(owned);
-    heap->state.store_relaxed(HeapState::owned);
-    lock_release(heap->lock);
+    heap->gate->state.store_relaxed(HeapState::owned);
+    lock_release(heap->gate->lock);
   }
   thread_heap = heap;
   if (!early.started && early.heap == nullptr) early = EarlyHeap{heap, os_thread_id(), false};
@@ -168,11 +193,12 @@ void heap_start() {
   early = EarlyHeap{nullptr, 0, true};
 }
 
-Heap* heap_list() {
+HeapGate* heap_list() {
   // Acquire: paired with the release in heap_take.
   return registry.all.load_acquire();
 }
 unsigned heap_thread_peak() { return registry.owned_peak.load_relaxed(); }
 unsigned heap_thread_count() { return registry.owned.load_relaxed(); }
+unsigned heap_vanished_count() { return registry.vanished; }
 
 }  // namespace poolalloc

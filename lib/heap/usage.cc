@@ -83,7 +83,7 @@ PA_COLD Usage usage_gather() {
     usage.live_blocks = usage.large_blocks = extent_totals().block_count;
   }
   SharedLockGuard guard(regions_lock);
-  for (const Heap* heap = heap_list(); heap != nullptr; heap = heap->next) add_active_pools(usage, *heap);
+  for (const HeapGate* gate = heap_list(); gate != nullptr; gate = gate->next) add_active_pools(usage, *gate->heap);
   open_chunks_each([&](Chunk* chunk) {
     Usage found = usage_of_chunk(chunk);
     // A chunk that was closed meanwhile may have been read while others wrote over its header.

@@ -12,6 +12,17 @@ namespace {
 // Longer than any holder needs unless it makes a system call or has lost its processor.
 constexpr int kSpins = 100;
 
+// As long as a fork takes at most, of a process with some gigabytes.
+constexpr uint64_t kForkPatience_ms = 200;
+
+// From a fork that has kept it for long; whether it did.
+bool lock_borrow(Lock& lock, uint64_t since_ms) {
+  uintptr_t word = lock.word.load_relaxed();
+  if (!is_borrowable(lock.rank) || (word & ~kLockContended) != kLockFork) return false;
+  // Acquire: the fork took it from the last holder, whose writes are visible.
+  return os_clock_ms() - since_ms >= kForkPatience_ms && lock.word.cas_acquire(word, os_thread_id() | kLockContended);
+}
+
 // Ranks held by this thread, one bit each; only written in checking builds.
 __thread uint32_t held_ranks;
 
@@ -47,7 +58,11 @@ void lock_acquire_slow(Lock& lock) {
   }
   // Acquire as in lock_try_acquire. This holder counts as contended: a needless wake-up at its release is cheaper
   // than a lost one.
-  while (!lock.word.cas_acquire(0, os_thread_id() | kLockContended)) lock_wait(lock, 0);
+  const uint64_t since_ms = os_clock_ms();
+  while (!lock.word.cas_acquire(0, os_thread_id() | kLockContended)) {
+    if (lock_borrow(lock, since_ms)) break;
+    lock_wait(lock, kForkPatience_ms);
+  }
   if (kCheckLevel > 0) lock_check_order(lock.rank, true);
 }
 

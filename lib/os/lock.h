@@ -12,6 +12,8 @@
 //   the thread that forks holds every lock from the prepare handler to the parent and child
 //   handlers, but for heaps that are in use all the while (fork.cc); acquiring and releasing what it
 //   holds so does nothing, so that other libraries' fork handlers may allocate
+//   who has waited for long for a lock that a fork holds may borrow it: the fork may be waiting for him, at a lock of
+//   libc's that he holds, and the child can do without what he changes
 // Who may use it: the os layer and above.
 #pragma once
 
@@ -25,16 +27,16 @@ namespace poolalloc {
 enum class LockRank : uint8_t { fork, heaps, heap, shared_heap, regions, purge, extents };
 // Whether a signal can stop who holds it.
 inline constexpr bool is_stoppable(LockRank rank) { return rank == LockRank::heap; }
+// Whether the child of a fork can do without what it protects, or finds it whole at every instant.
+inline constexpr bool is_borrowable(LockRank rank) { return rank != LockRank::fork && rank != LockRank::shared_heap; }
 
 struct Lock {
   Atomic<uintptr_t> word;  // Synchronization: atomic
   LockRank rank;           // constant
 };
 
-// Flags in the word; what identifies threads are addresses of aligned objects.
+// A flag in the word; what identifies threads are addresses of aligned objects.
 inline constexpr uintptr_t kLockContended = 1;  // somebody may sleep
-inline constexpr uintptr_t kLockForking = 2;    // a signal handler has interrupted the holder, and forks
-inline constexpr uintptr_t kLockFlags = kLockContended | kLockForking;
 // Holders that are no threads: the fork that goes on, told from the code that it interrupted; who vanished in one.
 inline constexpr uintptr_t kLockFork = 4;
 inline constexpr uintptr_t kLockVanished = 8;
@@ -50,7 +52,7 @@ void lock_check_order(LockRank rank, bool acquire);
 void lock_check_wait(LockRank rank);
 
 // Who holds a lock; 0: nobody.
-inline uintptr_t lock_holder(const Lock& lock) { return lock.word.load_relaxed() & ~kLockFlags; }
+inline uintptr_t lock_holder(const Lock& lock) { return lock.word.load_relaxed() & ~kLockContended; }
 inline bool lock_is_mine(const Lock& lock) { return lock_holder(lock) == os_thread_id(); }
 
 // Whether this thread is inside fork() and holds the lock for that.
@@ -75,8 +77,7 @@ inline void lock_release(Lock& lock) {
   if (PA_UNLIKELY((lock.word.exchange_release(0) & kLockContended) != 0)) lock_wake(lock);
 }
 
-// A step of waiting: says that somebody may sleep, and sleeps until the lock may be free, or for some milliseconds
-// (0: no limit).
+// A step of waiting: says that somebody may sleep, and sleeps until the lock may be free, or for some milliseconds.
 void lock_wait(Lock& lock, unsigned at_most_ms);
 
 class LockGuard {

@@ -151,7 +151,7 @@ TEST_F(Evict, BatchesOfASleepingThreadAreSent) {
 
 // How many blocks of a pool of this thread's heap are live or on their way.
 int64_t collected_count(const void* block) {
-  LockGuard guard(thread_heap->lock);
+  LockGuard guard(thread_heap->gate->lock);
   heap_collect(*thread_heap);
   return pool_find(block)->list->count;
 }
@@ -159,7 +159,7 @@ int64_t collected_count(const void* block) {
 // Sweeps of all heaps, with as much time before each as lets it take what the last one has seized.
 void sweep(Heap& heap) {
   {
-    LockGuard guard(heap.lock);
+    LockGuard guard(heap.gate->lock);
     heap.seized_ms -= kSettled_ms;
   }
   // Where the last sweep has stopped is not known.

@@ -5,6 +5,10 @@
 #include "chunk/extent.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <map>
@@ -12,6 +16,7 @@
 #include "accounts.h"
 #include "chunk/huge_pages.h"
 #include "chunk/purge.h"
+#include "chunk/region.h"
 #include "test_util.h"
 
 namespace poolalloc {
@@ -317,6 +322,82 @@ TEST_F(ExtentTest, NoByteHasTwoOwnersAmongThreads) {
     for (auto [block, size] : held) violations += extent_release(block) == 0;
   });
   EXPECT_EQ(violations.load(), 0);
+}
+
+struct Slot {
+  std::atomic<void*> block;  // nullptr: it is being changed, or there is none
+  size_t size;
+};
+
+// What the child of a fork finds that a thread under way with extents has not waited for.
+int salvage(const Slot* slots, unsigned slot_count) {
+  alarm(20);
+  extents_lock.word.store_relaxed(0);  // whoever held it has vanished
+  {
+    SharedLockGuard guard(extents_lock);
+    extents_salvage();
+    accounts_rebuild();
+  }
+  if (!are_valid()) return 1;
+  Random random(7);
+  for (unsigned i = 0; i < slot_count; i++) {
+    void* block = slots[i].block.load();
+    if (block == nullptr) continue;
+    size_t size = slots[i].size;
+    if (extent_block_size(block) != size) return 2;
+    bool is_resized = extent_resize(block, size / 2) && extent_resize(block, size);
+    if (!is_resized && extent_block_size(block) == 0) return 3;
+    if (extent_release(block) == 0) return 4;
+    if (extent_claim(random_size(random), 16, i % 2 == 0).block == nullptr) return 5;
+    if (!are_valid()) return 6;
+  }
+  purge_all();
+  extents_unmap();
+  return are_valid() ? 0 : 7;
+}
+
+TEST_F(ExtentTest, WhereAThreadVanishesUnderWayEveryBlockStaysOne) {
+  if (test::kThreadSanitizer) GTEST_SKIP() << "the sanitizer knows nothing of such a fork";
+  constexpr unsigned kSlots = 40;
+  constexpr int kUnderWay = 64;  // in a child's status: the lock was taken
+  Slot slots[kSlots]{};
+  std::atomic<bool> stop{false};
+  std::thread worker([&] {
+    Random random(5);
+    auto publish = [](Slot& slot, void* block) {
+      slot.size = extent_block_size(block);
+      slot.block = block;
+    };
+    while (!stop.load()) {
+      Slot& slot = slots[random.below(kSlots)];
+      void* block = slot.block.exchange(nullptr);
+      if (block == nullptr) {
+        publish(slot, extent_claim(random_size(random) % kMiB + 1, 16, false).block);
+      } else if (random.below(3) != 0) {
+        size_t size = extent_block_size(block);
+        extent_resize(block, random.below(2) == 0 ? size * 2 : size / 2 + 1);
+        publish(slot, block);
+      } else {
+        extent_release(block);
+      }
+    }
+    for (Slot& slot : slots) {
+      if (slot.block.load() != nullptr) extent_release(slot.block.load());
+    }
+  });
+  int under_way = 0, law = 0;
+  for (int i = 0; law == 0 && under_way < 20 && i < 20000; i++) {
+    pid_t child = pid_t(syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));  // without the library's handlers
+    if (child == 0) _exit(int{extents_lock.word.load_relaxed() != 0} * kUnderWay + salvage(slots, kSlots));
+    int status = -1;
+    bool is_ended = waitpid(child, &status, 0) == child && WIFEXITED(status);
+    law = is_ended ? WEXITSTATUS(status) % kUnderWay : -1;
+    under_way += is_ended && WEXITSTATUS(status) >= kUnderWay;
+  }
+  stop = true;
+  worker.join();
+  EXPECT_EQ(law, 0) << "violated in a child, or it did not end by itself";
+  EXPECT_EQ(under_way, 20);
 }
 
 }  // namespace

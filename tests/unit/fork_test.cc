@@ -10,9 +10,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <functional>
+
 #include "accounts.h"
 #include "api/glibc_api.h"
 #include "api/malloc_api.h"
+#include "chunk/extent_space.h"
 #include "test_util.h"
 
 namespace poolalloc {
@@ -49,7 +53,7 @@ int exercise() {
     if (!pattern_holds(blocks[i], i * i + 1, i)) return 2;
     api_free(blocks[i]);
   }
-  LockGuard guard(thread_heap->lock);  // others may be evicting it
+  LockGuard guard(thread_heap->gate->lock);  // others may be evicting it
   return heap_is_valid(*thread_heap) ? 0 : 3;
 }
 
@@ -169,9 +173,9 @@ TEST(Fork, EveryHeapOfAChildIsValidAndBelongsToItsThreadOrToNobody) {
   for (int i = 0; i < 50; i++) {
     ASSERT_EQ(in_child([&] {
                 api_malloc(1);
-                for (Heap* each = heap_list(); each != nullptr; each = each->next) {
-                  if (each != thread_heap && each->state.load_relaxed() == HeapState::owned) return 6;
-                  if (!heap_is_valid(*each)) return 7;
+                for (HeapGate* each = heap_list(); each != nullptr; each = each->next) {
+                  if (each->heap != thread_heap && each->state.load_relaxed() == HeapState::owned) return 6;
+                  if (!heap_is_valid(*each->heap)) return 7;
                 }
                 return heap_thread_count() == 1 ? 0 : 8;
               }),
@@ -208,7 +212,7 @@ TEST(Fork, ThreadsOfAChildAdoptWhatItInherited) {
   for (int i = 0; i < 30; i++) {
     ASSERT_EQ(in_child([&] {
                 unsigned heaps = 0;
-                for (Heap* each = heap_list(); each != nullptr; each = each->next) heaps++;
+                for (HeapGate* each = heap_list(); each != nullptr; each = each->next) heaps++;
                 int laws[3];
                 pthread_t threads[3];
                 for (int k = 0; k < 3; k++) {
@@ -218,7 +222,7 @@ TEST(Fork, ThreadsOfAChildAdoptWhatItInherited) {
                   pthread_join(threads[k], nullptr);
                   if (laws[k] != 0) return laws[k];
                 }
-                for (Heap* each = heap_list(); each != nullptr; each = each->next) heaps--;
+                for (HeapGate* each = heap_list(); each != nullptr; each = each->next) heaps--;
                 return heaps == 0 ? hammer.free_inherited() : 10;
               }),
               0);
@@ -261,7 +265,11 @@ thread_local void* handler_block;
 
 std::atomic<bool> handlers_on{false};  // they are registered for the whole process
 
+// What another thread does meanwhile; the fork waits for it, as if for a lock that the thread holds.
+std::function<void()> meanwhile;
+
 void handler_prepare() {
+  if (meanwhile) meanwhile();
   if (!handlers_on) return;
   handler_calls_inside += lock_held_by_fork(extents_lock);
   handler_block = api_malloc(1234);
@@ -292,6 +300,60 @@ TEST(Fork, HandlersOfOthersMayAllocateWhileTheLibraryHoldsItsLocks) {
   EXPECT_EQ(handler_violations.load(), 0);
   EXPECT_GE(handler_calls_inside.load(), 30) << "the handlers ran before the locks were taken";
   handlers_on = false;
+}
+
+// Fork waits for a lock of libc's whose holder waits for memory; the holder, then others, go on through the fork.
+TEST(Fork, AThreadThatTheForkWaitsForAllocatesMeanwhile) {
+  if (test::kThreadSanitizer) GTEST_SKIP() << "the sanitizer allows no threads here";
+  for (int round = 0; round < 8; round++) {
+    bool is_new = round % 2 == 0;
+    size_t size_most = round % 4 < 2 ? 30000 : 3000000;
+    // Slots change hands all the while: a child frees what it finds there.
+    constexpr size_t kSlots = 300;
+    std::atomic<void*> slots[kSlots]{};
+    std::atomic<int> step{0};
+    auto turn_over = [&](Random& random) {
+      std::atomic<void*>& slot = slots[random.below(kSlots)];
+      void* before = slot.exchange(nullptr);
+      EXPECT_TRUE(before == nullptr || Hammer::is_whole(before));
+      api_free(before);
+      slot = Hammer::make(random.size_up_to(size_most));
+    };
+    std::thread holder([&] {
+      Random random(unsigned(round) + 1);
+      for (int i = is_new ? 0 : 3000; i > 0; i--) turn_over(random);
+      while (step.load() == 0) std::this_thread::yield();
+      for (int i = 0; i < 3000; i++) turn_over(random);
+      step = 2;
+      while (step.load() == 2) turn_over(random);
+    });
+    auto started = std::chrono::steady_clock::now();
+    meanwhile = [&] {
+      meanwhile = nullptr;
+      step = 1;
+      while (step.load() == 1) std::this_thread::yield();
+    };
+    EXPECT_EQ(in_child([&] {
+                if (!extents_are_valid()) return 16;
+                for (auto& slot : slots) {
+                  void* block = slot.exchange(nullptr);
+                  if (block == nullptr) continue;
+                  if (!Hammer::is_whole(block)) return 14;
+                  api_free(block);
+                }
+                if (!extents_are_valid()) return 17;
+                int law = exercise();
+                api_malloc_trim(0);
+                return law != 0 ? law : in_child(exercise);
+              }),
+              0)
+        << "round " << round;
+    EXPECT_LT(std::chrono::steady_clock::now() - started, std::chrono::seconds(10));
+    step = 3;
+    holder.join();
+    for (auto& slot : slots) api_free(slot.load());
+    EXPECT_EQ(exercise(), 0);
+  }
 }
 
 }  // namespace

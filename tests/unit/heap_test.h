@@ -21,7 +21,7 @@ class HeapTest : public testing::Test {
   void TearDown() override {
     api_malloc_trim(0);
     EXPECT_EQ(slices_in_use(), in_use_before) << "blocks are lost";
-    for (Heap* each = heap_list(); each != nullptr; each = each->next) EXPECT_TRUE(heap_is_valid(*each));
+    for (HeapGate* each = heap_list(); each != nullptr; each = each->next) EXPECT_TRUE(heap_is_valid(*each->heap));
   }
   int64_t in_use_before = 0;
 };

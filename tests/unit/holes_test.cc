@@ -42,7 +42,7 @@ class Holes : public test::HeapTest {
   }
   // As if what was drawn from free memory had been long ago.
   static void forget() {
-    LockGuard guard(thread_heap->lock);
+    LockGuard guard(thread_heap->gate->lock);
     heap_loose_forget(*thread_heap);
     Retention& all = accounts.retention;
     for (auto* field : {&all.draw, &all.regret, &all.churn, &all.high, &all.previous_high}) field->store_relaxed(0);

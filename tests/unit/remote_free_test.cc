@@ -29,7 +29,7 @@ class RemoteFree : public test::HeapTest {
  protected:
   void TearDown() override {
     HeapTest::TearDown();
-    for (Heap* each = heap_list(); each != nullptr; each = each->next) EXPECT_EQ(each->mailbox.load_relaxed(), nullptr);
+    for (HeapGate* each = heap_list(); each != nullptr; each = each->next) EXPECT_EQ(each->heap->mailbox.load_relaxed(), nullptr);
   }
 };
 
@@ -146,7 +146,7 @@ TEST_F(RemoteFree, BlocksOfAnEndedThreadGoBackWithoutAnAdopter) {
     for (void* p : blocks) ASSERT_TRUE(pattern_holds(p, size, size));
     free_all(blocks);
     remote_flush(*thread_heap);
-    EXPECT_EQ(owner->state.load_relaxed(), HeapState::orphan);
+    EXPECT_EQ(owner->gate->state.load_relaxed(), HeapState::orphan);
     EXPECT_FALSE(mail_waits(owner));
     EXPECT_LE(slices_in_use(), in_use_before + kWidePoolSlices) << size;
   }

@@ -25,7 +25,7 @@ using test::slices_in_use;
 
 unsigned heap_count() {
   unsigned count = 0;
-  for (Heap* each = heap_list(); each != nullptr; each = each->next) count++;
+  for (HeapGate* each = heap_list(); each != nullptr; each = each->next) count++;
   return count;
 }
 
@@ -297,7 +297,7 @@ TEST_F(ThreadHeap, AThreadHasNoHeapBeforeItsFirstUse) {
     api_free(nullptr);
     EXPECT_EQ(thread_heap, nullptr);
     api_free(api_malloc(1));
-    EXPECT_EQ(thread_heap->state.load_relaxed(), HeapState::owned);
+    EXPECT_EQ(thread_heap->gate->state.load_relaxed(), HeapState::owned);
   });
 }
 
@@ -309,7 +309,7 @@ TEST_F(ThreadHeap, AnEndedThreadsHeapIsAnOrphanAndTheNextThreadAdoptsIt) {
     pattern_fill(block, 100, 1);
     heap = thread_heap;
   });
-  EXPECT_EQ(heap->state.load_relaxed(), HeapState::orphan);
+  EXPECT_EQ(heap->gate->state.load_relaxed(), HeapState::orphan);
   EXPECT_TRUE(pattern_holds(block, 100, 1));
   in_thread([&] {
     void* own = api_malloc(100);
