@@ -100,6 +100,7 @@ void orphan_trim(Heap& heap, Evicted& evicted) {
 
 // The same when it has not changed for a while: no thread has wanted the heap.
 void orphan_settle(Heap& heap, Evicted& evicted) {
+  if (heap.gate->state.load_relaxed() == HeapState::vanished) return heap_inherit(heap);
   if (heap.is_trimmed || os_clock_ms() - heap.changed_ms < kSettled_ms) return;
   orphan_trim(heap, evicted);
   heap.is_trimmed = true;

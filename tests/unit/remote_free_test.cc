@@ -29,7 +29,8 @@ class RemoteFree : public test::HeapTest {
  protected:
   void TearDown() override {
     HeapTest::TearDown();
-    for (HeapGate* each = heap_list(); each != nullptr; each = each->next) EXPECT_EQ(each->heap->mailbox.load_relaxed(), nullptr);
+    for (HeapGate* each = heap_list(); each != nullptr; each = each->next)
+      EXPECT_EQ(each->heap->mailbox.load_relaxed(), nullptr);
   }
 };
 
