@@ -26,7 +26,7 @@ void* os_map(size_t size, size_t alignment);
 bool os_unmap(void* p, size_t size);
 
 // Gives the memory of [p, p+size) back and keeps the range; it reads as zeros afterwards. False
-// when the kernel refuses (locked memory, before Linux 5.18): contents are then unchanged.
+// when the kernel refuses (locked memory, before Linux 5.18) or is emulated in part: contents are then unchanged.
 bool os_purge(void* p, size_t size);
 
 // Whether [p, p+size), fresh from os_map, is locked memory: then the kernel has faulted all of it in already.

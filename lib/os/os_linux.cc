@@ -208,7 +208,22 @@ bool os_unmap(void* p, size_t size) {
   return true;
 }
 
+// Whether the kernel does what it says: an emulator of other processors may pass over MADV_DONTNEED. Looks once.
+static bool purging_clears() {
+  enum : unsigned { unknown, clears, keeps };
+  static constinit Atomic<unsigned> found{unknown};
+  if (PA_LIKELY(found.load_relaxed() != unknown)) return found.load_relaxed() == clears;
+  volatile char* page = static_cast<char*>(map_at(0, os_page_size()));
+  if (page == nullptr) return false;
+  *page = 1;
+  bool is_done = !failed(system_call(SYS_madvise, as_long(page), long(os_page_size()), MADV_DONTNEED));
+  found.store_relaxed(is_done && *page != 0 ? keeps : clears);
+  unmap_or_note(address_of(page), address_of(page) + os_page_size());
+  return found.load_relaxed() == clears;
+}
+
 bool os_purge(void* p, size_t size) {
+  if (!purging_clears()) return false;
   return !failed(system_call(SYS_madvise, as_long(p), long(size), MADV_DONTNEED)) ||
          !failed(system_call(SYS_madvise, as_long(p), long(size), kDontNeedLocked));
 }

@@ -58,6 +58,13 @@ def test_calloc_is_zero(laws, mode, purge):
     laws("calloc_zero.c", mode, env={**STRICT, **purge}, timeout=120)
 
 
+@pytest.mark.parametrize("mode", ["trim", "threads"])
+def test_calloc_is_zero_where_the_kernel_gives_nothing_back(run, build, lib, mode):
+    # COMPAT 62: an emulator says that it has, and has not
+    command = [build("with_filter.c"), 0, "madvise", build("calloc_zero.c"), mode]
+    run(command, preload=False, env={**STRICT, "COMPAT_LIB": str(lib)}, timeout=120).ok()
+
+
 @pytest.mark.parametrize("mode", ["classes", "threads"])
 def test_realloc_keeps_bytes(laws, mode):
     # COMPAT 50
