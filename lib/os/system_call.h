@@ -6,12 +6,14 @@
 
 #include <sys/syscall.h>
 
+#include "os/fault.h"
+
 namespace poolalloc {
 
 // A system call's result: -4095..-1 is a negated errno value, everything else success.
 inline bool failed(long result) { return result < 0 && result >= -4095; }
 
-inline long system_call(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0) {
+inline long kernel_call(long number, long a, long b, long c, long d, long e, long f) {
 #if defined(__x86_64__)
   long result;
   register long r10 __asm__("r10") = d;
@@ -35,6 +37,13 @@ inline long system_call(long number, long a = 0, long b = 0, long c = 0, long d 
 #else
 #error "libpoolalloc knows the system call conventions of x86-64 and aarch64"
 #endif
+}
+
+inline long system_call(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0) {
+  if constexpr (kHasFaults) {
+    if (StandIn answer = stand_in.load_relaxed()) return answer(number, {a, b, c, d, e, f});
+  }
+  return kernel_call(number, a, b, c, d, e, f);
 }
 
 }  // namespace poolalloc
