@@ -124,13 +124,15 @@ void spare_mapping_make() {
     unmap_or_note(address_of(p), address_of(p) + os_page_size());
 }
 
-// What continues the mapping that was made last.
+// What continues the mapping that was made last. What alignment leaves between the two goes back.
 void* map_on(size_t size, size_t alignment) {
   uintptr_t spare = spare_mapping.exchange_acquire(0), below = lowest.load_relaxed();
   if (spare != 0) unmap_or_note(spare, spare + os_page_size());
   if (below <= size + alignment) return nullptr;
   uintptr_t start = round_down(below - size, alignment);
-  return map_at(start, below - start, PROT_READ | PROT_WRITE, MAP_FIXED_NOREPLACE);
+  void* p = map_at(start, below - start, PROT_READ | PROT_WRITE, MAP_FIXED_NOREPLACE);
+  if (p != nullptr) unmap_or_note(address_of(p) + size, address_of(p) + (below - start));
+  return p;
 }
 
 // MADV_DONTNEED_LOCKED, since Linux 5.18.
