@@ -174,7 +174,7 @@ Extent* space_add(size_t size, size_t alignment) {
   if (extent_space.is_locked && wanted > size && os_unmap(byte_offset(space, size), wanted - size)) wanted = size;
   uintptr_t start = address_of(space);
   if (!extent_map_cover(start, wanted)) {
-    os_unmap(space, wanted);
+    os_discard(space, wanted);
     return nullptr;
   }
   HugePages mode = huge_pages.load_relaxed();

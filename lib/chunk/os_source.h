@@ -11,7 +11,7 @@
 namespace poolalloc {
 
 inline void* os_source_acquire(size_t size) { return os_map(round_up(size, os_page_size()), os_page_size()); }
-inline void os_source_release(void* buffer, size_t size) { os_unmap(buffer, round_up(size, os_page_size())); }
+inline void os_source_release(void* buffer, size_t size) { os_discard(buffer, round_up(size, os_page_size())); }
 
 inline constexpr PoolSource kOsSource{os_source_acquire, os_source_release};
 // Capacity of the first buffer of such a chain, bytes.

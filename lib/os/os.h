@@ -25,6 +25,9 @@ void* os_map(size_t size, size_t alignment);
 // mappings); the memory is then still mapped.
 bool os_unmap(void* p, size_t size);
 
+// The same for what nobody can use any more: if the kernel refuses, it is asked again when it has taken something else.
+void os_discard(void* p, size_t size);
+
 // Gives the memory of [p, p+size) back and keeps the range; it reads as zeros afterwards. False
 // when the kernel refuses (locked memory, before Linux 5.18) or is emulated in part: contents are then unchanged.
 bool os_purge(void* p, size_t size);

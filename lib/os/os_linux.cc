@@ -210,6 +210,8 @@ bool os_unmap(void* p, size_t size) {
   return true;
 }
 
+void os_discard(void* p, size_t size) { unmap_or_note(address_of(p), address_of(p) + size); }
+
 // Whether the kernel does what it says: an emulator of other processors may pass over MADV_DONTNEED. Looks once.
 static bool purging_clears() {
   enum : unsigned { unknown, clears, keeps };
