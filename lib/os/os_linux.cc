@@ -310,9 +310,11 @@ bool os_has_threads() {
 
 static SignalMask block_signals(bool is_needed) {
   if (kCheckLevel > 0) signals_blocked++;
-  SignalMask mask{is_needed, 0};
+  SignalMask mask{false, 0};
   uint64_t all = ~uint64_t{0};
-  if (mask.is_blocked) system_call(SYS_rt_sigprocmask, SIG_SETMASK, as_long(&all), as_long(&mask.before), sizeof all);
+  // Where it is refused there is nothing to restore.
+  mask.is_blocked = is_needed && !failed(system_call(SYS_rt_sigprocmask, SIG_SETMASK, as_long(&all),
+                                                     as_long(&mask.before), sizeof all));
   return mask;
 }
 
