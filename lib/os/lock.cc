@@ -12,6 +12,9 @@ namespace {
 // Longer than any holder needs unless it makes a system call or has lost its processor.
 constexpr int kSpins = 100;
 
+// A waker may be refused the system call that wakes: then the sleeper looks by itself.
+constexpr unsigned kSleepMost_ms = 100;
+
 // As long as a fork takes at most, of a process with some gigabytes.
 constexpr uint64_t kForkPatience_ms = 200;
 
@@ -61,7 +64,7 @@ void lock_acquire_slow(Lock& lock) {
   const uint64_t since_ms = os_clock_ms();
   while (!lock.word.cas_acquire(0, os_thread_id() | kLockContended)) {
     if (lock_borrow(lock, since_ms)) break;
-    lock_wait(lock, kForkPatience_ms);
+    lock_wait(lock, kSleepMost_ms);
   }
   if (kCheckLevel > 0) lock_check_order(lock.rank, true);
 }
