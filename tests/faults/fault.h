@@ -120,14 +120,19 @@ inline constexpr Kind kKinds[] = {
      false},
 };
 
-// The calls from the first-th on, so many of them, fail; counted from 1.
+// The calls from the first-th on, so many of them, fail; counted from 1. Or one in eight, for which `first` is a seed.
 struct Fault {
   const Kind* kind;
   int error;
   uint64_t first, length;
   bool half;  // a part is done before
 };
-inline constexpr uint64_t kForEver = UINT64_MAX;
+inline constexpr uint64_t kForEver = UINT64_MAX, kNowAndThen = kForEver - 1;
+
+inline bool fails(const Fault& fault, uint64_t n) {
+  if (fault.length == kNowAndThen) return ((n + fault.first * 0x10001) * 0x9e3779b97f4a7c15u) >> 61 == 0;
+  return n >= fault.first && n - fault.first < fault.length;
+}
 
 struct Counts {
   std::atomic<uint64_t> seen, fired;
@@ -154,7 +159,7 @@ inline long fail_half_way(long number, Arguments a) {
 inline long answer(long number, Arguments a) {
   if (!armed.kind->has(number, a)) return ask_kernel(number, a);
   uint64_t n = counts->seen.fetch_add(1) + 1;
-  if (n < armed.first || n - armed.first >= armed.length) return ask_kernel(number, a);
+  if (!fails(armed, n)) return ask_kernel(number, a);
   counts->fired.fetch_add(1);
   return armed.half ? fail_half_way(number, a) : -armed.error;
 }

@@ -1,8 +1,8 @@
 // Walks a fault through all system calls that the library makes, one after the other.
 //
-//   faults KIND first|others|ERROR [--every]        walks; ERROR is a number
+//   faults KIND first|others|ERROR [--every]             walks; ERROR is a number
 //   faults KIND first|ERROR --at FIRST LENGTH [--half]   one step of a walk
-//   faults --list                                   the kinds
+//   faults --list                                        the kinds
 //
 // A walk takes the first of the kind's errors; with `others` two steps for each of the others. --every leaves out no
 // call.
@@ -114,6 +114,15 @@ struct Walk {
   uint64_t steps, calls, refused, failures;
 };
 
+// With calls that fail now and then, in other places each time.
+void stroll(Fault fault, uint64_t steps, Walk& sum) {
+  for (fault.first = 1; fault.first <= steps; fault.first++) {
+    sum.failures += !step(&fault);
+    sum.steps++;
+    sum.refused += counts->refused;
+  }
+}
+
 // All steps of up to `dense`, then ever wider ones, until no call fails any more, or the step after `last`.
 void walk(Fault fault, uint64_t dense, uint64_t last, Walk& sum) {
   constexpr uint64_t kFailuresMost = 5;
@@ -131,6 +140,8 @@ void walk(Fault fault, uint64_t dense, uint64_t last, Walk& sum) {
 
 // One error of a kind. Which call fails matters most where memory is asked for.
 void walk_error(const Kind& kind, int error, bool is_every, bool is_short, Walk& sum) {
+  for (int half = 0; half <= int(kind.has_half) && !is_short; half++)
+    stroll({&kind, error, 1, kNowAndThen, half != 0}, is_every ? 1000 : kind.may_refuse ? 20 : 5, sum);
   uint64_t dense = is_every ? kForEver : kind.may_refuse ? 40 : 8;
   for (uint64_t so_many : {uint64_t{1}, uint64_t{2}, uint64_t{7}, kForEver}) {
     bool is_main = so_many == 1 || so_many == kForEver;
