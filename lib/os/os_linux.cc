@@ -233,8 +233,8 @@ bool os_purge(void* p, size_t size) {
 }
 
 bool os_is_locked(void* p, size_t size) {
-  // Refused for locked memory, and for nothing else that was mapped just now.
-  return failed(system_call(SYS_madvise, as_long(p), long(size), MADV_DONTNEED));
+  // With this error for locked memory only, of what was mapped just now; a sandbox may refuse the call with another.
+  return system_call(SYS_madvise, as_long(p), long(size), MADV_DONTNEED) == -EINVAL;
 }
 
 void os_advise_huge(void* p, size_t size, bool wanted) {

@@ -60,6 +60,15 @@ def test_refused_system_call(run, build, lib, call, error):
         run([launcher, error, call, realloc, "classes"], preload=False, env=env).ok()
 
 
+@pytest.mark.parametrize("error", [1, 38], ids=["EPERM", "ENOSYS"])
+def test_without_madvise_mappings_are_few(run, build, lib, error):
+    # COMPAT 58, 84: such memory is not taken for locked memory, of which no more is mapped than is asked for
+    launcher, program = build("with_filter.c"), build("large_blocks.c")
+    result = run([launcher, error, "madvise", program, "plain", 100000, 3000, 0, 100], preload=False,
+                 env={**STRICT, "COMPAT_LIB": str(lib)}).ok()
+    assert int(result.out.split()[3]) < 200, result
+
+
 @pytest.mark.parametrize("define", ["-DWARM_UP", "-DNO_WARM_UP"])
 def test_strict_filter(laws, define):
     # COMPAT 58: after start-up only mmap, munmap, mprotect, madvise, mremap and futex
