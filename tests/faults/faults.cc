@@ -4,8 +4,8 @@
 //   faults KIND first|ERROR --at FIRST LENGTH [--half]   one step of a walk
 //   faults --list                                        the kinds
 //
-// A walk takes the first of the kind's errors; with `others` two steps for each of the others. --every leaves out no
-// call.
+// A walk takes the first of the kind's errors, and not all calls where they are many: with --every it does. With
+// `others` it takes two steps for each of the other errors; with --every it walks with these, too.
 //
 // Always holds: each step has a process of its own that has done nothing yet: the workload runs with the fault armed,
 // everything is freed, the fault goes, and the workload runs again. Then the memory that the process has is as much as
@@ -141,7 +141,7 @@ void walk(Fault fault, uint64_t dense, uint64_t last, Walk& sum) {
 // One error of a kind. Which call fails matters most where memory is asked for.
 void walk_error(const Kind& kind, int error, bool is_every, bool is_short, Walk& sum) {
   for (int half = 0; half <= int(kind.has_half) && !is_short; half++)
-    stroll({&kind, error, 1, kNowAndThen, half != 0}, is_every ? 1000 : kind.may_refuse ? 20 : 5, sum);
+    stroll({&kind, error, 1, kNowAndThen, half != 0}, is_every ? 200 : kind.may_refuse ? 20 : 5, sum);
   uint64_t dense = is_every ? kForEver : kind.may_refuse ? 40 : 8;
   for (uint64_t so_many : {uint64_t{1}, uint64_t{2}, uint64_t{7}, kForEver}) {
     bool is_main = so_many == 1 || so_many == kForEver;
@@ -199,7 +199,7 @@ int main(int argc, char** argv) {
     int error = kind->errors[i];
     bool is_others = strcmp(argv[2], "others") == 0;
     bool is_wanted = given != 0 ? error == given : (i == 0) != is_others;
-    if (is_wanted) walk_error(*kind, error, is_every, is_others && !is_every, sum);
+    if (is_wanted) walk_error(*kind, error, is_every && !is_others, is_others && !is_every, sum);
   }
   printf("faults: %s: %llu steps, %llu calls, %llu requests refused, %llu failures\n", kind->name,
          (unsigned long long)sum.steps, (unsigned long long)sum.calls, (unsigned long long)sum.refused,

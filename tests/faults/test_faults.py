@@ -3,7 +3,7 @@
 Always holds: for every kind of call, for each error of its manual page and of a sandbox, once and from then on: no crash
 and no hang; requests are met, or refused with ENOMEM where the call is needed; no byte is lost; afterwards everything
 works again and the process is no larger than without a fault. The walks leave out calls where there are many of them;
-with --slow they leave out none.
+with --slow they leave out none with the first error of each kind.
 """
 import os
 import pathlib
