@@ -62,7 +62,7 @@ int64_t heap_seize(Heap& heap, bool tears) {
 
 // What was taken of a heap.
 struct Evicted {
-  Heap* owners[kBatchCount];  // of the blocks in its batches
+  Heap* owners[kOwnersMost];  // of the blocks in its batches
   unsigned owner_count = 0;
   unsigned pool_count = 0;
 };

@@ -45,6 +45,15 @@ struct RemoteBatch {
 
 inline constexpr unsigned kBatchCount = 64;
 
+// Batches that had to make room for others and wait to be sent together; all to one heap. See remote.h.
+struct RemoteOutbox {
+  Block* newest;   // message; nullptr: none. The others are below it
+  Block* oldest;   // message
+  uint32_t count;  // messages
+  uint32_t size;   // bytes of blocks in them
+  uint32_t seen;   // count when it was last looked at
+};
+
 enum class HeapState : uint32_t {
   empty,     // heap_ended
   owned,     // a thread uses it
@@ -79,6 +88,7 @@ struct alignas(kCacheLine) Heap {
   PoolChain chains[kClassCount];     // Synchronization: lock
   RemoteBatch batches[kBatchCount];  // Synchronization: while a BatchesHeld lives (evict.h)
   unsigned batch_cursor;             // Synchronization: as batches
+  RemoteOutbox outbox;               // Synchronization: as batches
   uint64_t patience_from;            // the window of time that patience is from. Synchronization: owner only
   unsigned spared_count;             // of all classes; see heap_pool_trap. Synchronization: owner only
   uint64_t walked_window;            // when the chains were last walked; see holes.h. Synchronization: owner only

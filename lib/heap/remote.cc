@@ -30,24 +30,33 @@ Block* message_below(const Block* last) {
 }
 unsigned message_count(const RemoteMessage& message) { return unsigned(message.below_and_count & 0xffff); }
 
-void mailbox_put(Heap& owner, Block* head, Block* last, unsigned count) {
+void message_set_below(Block* last, const Block* below) {
   RemoteMessage& message = as_message(last);
+  message.below_and_count = below_and_count(below, message_count(message));
+}
+
+// Makes a batch a message, with others below it.
+void message_make(Block* head, Block* last, unsigned count, const Block* below) {
+  as_message(last) = RemoteMessage{below_and_count(below, count), head};
+}
+
+// Messages from `newest` down to `oldest`.
+void mailbox_put(Heap& owner, Block* newest, Block* oldest) {
   Block* below = owner.mailbox.load_relaxed();
   do {
-    message.below_and_count = below_and_count(below, count);
-    message.head = head;
-    // Release: publishes the batch and all that was done with its blocks to the collector.
-  } while (!owner.mailbox.cas_weak_release(below, last));
+    message_set_below(oldest, below);
+    // Release: publishes the batches and all that was done with their blocks to the collector.
+  } while (!owner.mailbox.cas_weak_release(below, newest));
 }
 
-// The same for a message that is new; how many there are now.
-uint32_t mailbox_add(Heap& owner, Block* head, Block* last, unsigned count) {
-  mailbox_put(owner, head, last, count);
-  return owner.mail_count.add_relaxed(1) + 1;  // at once, while the line is here
+// The same for messages that are new; how many there are now.
+uint32_t mailbox_add(Heap& owner, Block* newest, Block* oldest, uint32_t count) {
+  mailbox_put(owner, newest, oldest);
+  return owner.mail_count.add_relaxed(count) + count;  // at once, while the line is here
 }
 
-void mailbox_push(Heap& owner, Block* head, Block* last, unsigned count) {
-  uint32_t mail_count = mailbox_add(owner, head, last, count);
+void mailbox_push(Heap& owner, Block* newest, Block* oldest, uint32_t count) {
+  uint32_t mail_count = mailbox_add(owner, newest, oldest, count);
   // Paired with the fences in heap_drain_orphan and where a heap becomes an orphan: either this
   // thread sees that nobody will collect, or the last collector sees the message.
   fence_seq_cst();
@@ -69,16 +78,63 @@ uintptr_t pool_hash(const BlockPool* pool) {
   return (address_of(pool) >> kDescriptorShift) - (address_of(pool) >> kChunkShift) * kShortSlices;
 }
 
-void batch_send(RemoteBatch& batch) {
-  BlockPool* pool = batch.pool;
+// Takes a batch out of the table, as a message.
+Block* batch_take(RemoteBatch& batch) {
   batch.pool = nullptr;
   compiler_barrier();
-  mailbox_push(*pool->owner, batch.head, batch.last, batch.count);
+  message_make(batch.head, batch.last, batch.count, nullptr);
+  return batch.last;
 }
 
-// Sends a batch that has not grown since it was last looked at. The owner is at its batches.
+void batch_send(RemoteBatch& batch) {
+  Heap& owner = *batch.pool->owner;
+  Block* message = batch_take(batch);
+  mailbox_push(owner, message, message, 1);
+}
+
+Heap& outbox_owner(const RemoteOutbox& outbox) { return *pool_of(outbox.newest)->owner; }
+
+// Takes what is in the outbox out of it.
+RemoteOutbox outbox_take(RemoteOutbox& outbox) {
+  const RemoteOutbox taken = outbox;
+  outbox.newest = nullptr;
+  compiler_barrier();
+  return taken;
+}
+
+void outbox_send(RemoteOutbox& outbox) {
+  Heap& owner = outbox_owner(outbox);
+  const RemoteOutbox sent = outbox_take(outbox);
+  mailbox_push(owner, sent.newest, sent.oldest, sent.count);
+}
+
+// What waits together at the most.
+constexpr uint32_t kOutboxCount = 64, kOutboxSize = 16 << 10;
+
+// Sends a batch that has to make room, together with the next ones for the same heap.
+void batch_put_out(Heap& heap, RemoteBatch& batch) {
+  RemoteOutbox& outbox = heap.outbox;
+  const BlockPool& pool = *batch.pool;
+  if (outbox.newest != nullptr && &outbox_owner(outbox) != pool.owner) outbox_send(outbox);
+  uint32_t size = batch.count * uint32_t(class_size(pool.size_class));
+  if (outbox.newest == nullptr) outbox = RemoteOutbox{nullptr, batch.last, 0, 0, 0};
+  batch.pool = nullptr;
+  compiler_barrier();
+  message_make(batch.head, batch.last, batch.count, outbox.newest);
+  compiler_barrier();  // a fork between the lines finds whole messages
+  outbox.newest = batch.last;
+  outbox.count++;
+  outbox.size += size;
+  if (outbox.count >= kOutboxCount || outbox.size >= kOutboxSize) outbox_send(outbox);
+}
+
+// Sends a batch, and the outbox, if it has not grown since it was last looked at. The owner is at its batches.
 void batch_age(Heap& heap) {
   RemoteBatch& batch = heap.batches[heap.batch_cursor++ % kBatchCount];
+  if (heap.batch_cursor % kBatchCount == 0 && heap.outbox.newest != nullptr) {
+    if (heap.outbox.count == heap.outbox.seen) outbox_send(heap.outbox);
+    heap.outbox.seen = heap.outbox.count;
+  }
   if (batch.pool == nullptr) return;
   if (batch.count == batch.seen) return batch_send(batch);
   batch.seen = batch.count;
@@ -110,9 +166,14 @@ unsigned remote_take(Heap& heap, Heap** owners) {
   for (RemoteBatch& batch : heap.batches) {
     if (batch.pool == nullptr) continue;
     Heap& owner = *batch.pool->owner;
-    batch.pool = nullptr;
-    compiler_barrier();
-    mailbox_add(owner, batch.head, batch.last, batch.count);
+    Block* message = batch_take(batch);
+    mailbox_add(owner, message, message, 1);
+    owners[count++] = &owner;
+  }
+  if (heap.outbox.newest != nullptr) {
+    Heap& owner = outbox_owner(heap.outbox);
+    const RemoteOutbox sent = outbox_take(heap.outbox);
+    mailbox_add(owner, sent.newest, sent.oldest, sent.count);
     owners[count++] = &owner;
   }
   return count;
@@ -124,7 +185,10 @@ void remote_free(BlockPool* pool, Block* block) {
     bool one_of_few = heap == nullptr && frees_without_heap < kFreesWithoutHeap;
     frees_without_heap += one_of_few;
     heap = one_of_few ? nullptr : heap_attach();
-    if (heap == nullptr || heap == pool->owner) return mailbox_push(*pool->owner, block, block, 1);
+    if (heap == nullptr || heap == pool->owner) {
+      message_make(block, block, 1, nullptr);
+      return mailbox_push(*pool->owner, block, block, 1);
+    }
   }
   BatchesHeld held(*heap);
   RemoteBatch& batch = batch_for(*heap, pool);
@@ -134,7 +198,7 @@ void remote_free(BlockPool* pool, Block* block) {
     batch.head = block;
     batch.count++;
   } else {
-    if (batch.pool != nullptr) batch_send(batch);
+    if (batch.pool != nullptr) batch_put_out(*heap, batch);
     batch.head = batch.last = block;
     batch.count = 1;
     batch.seen = 0;
@@ -151,6 +215,7 @@ void remote_flush(Heap& heap) {
   for (RemoteBatch& batch : heap.batches) {
     if (batch.pool != nullptr) batch_send(batch);
   }
+  if (heap.outbox.newest != nullptr) outbox_send(heap.outbox);
 }
 
 void remote_age(Heap& heap) {
@@ -208,8 +273,7 @@ Block* reap_some(Heap& heap, Block* message, Reaped& reaped) {
     if (mail.pool == nullptr || mail.pool == pool) {
       mail_add(mail, pool, message);
     } else {
-      RemoteMessage& other = as_message(message);
-      other.below_and_count = below_and_count(others, message_count(other));
+      message_set_below(message, others);
       others = message;
     }
   }
@@ -222,7 +286,8 @@ Block* reap_some(Heap& heap, Block* message, Reaped& reaped) {
       heap_pool_vacate(heap, mail.pool);
       reaped.released++;
     } else {
-      mailbox_put(heap, mail.head, mail.last, mail.count);
+      message_make(mail.head, mail.last, mail.count, nullptr);
+      mailbox_put(heap, mail.last, mail.last);
       reaped.kept++;
     }
   }
@@ -247,12 +312,11 @@ void heap_reap(Heap& heap) {
   } while (message != nullptr && ++passes < kReapPasses && reaped.released != released_before);
   for (Block* below; message != nullptr; message = below, reaped.kept++) {
     below = message_below(message);
-    const RemoteMessage rest = as_message(message);
-    mailbox_put(heap, rest.head, message, message_count(rest));
+    mailbox_put(heap, message, message);
   }
   // Twice as many again before the next look, so that looks cost less than sending does; more after one in vain: the
   // sweeps look, too.
-  heap.mail_patience.store_relaxed(kMailPatience + (reaped.released != 0 ? 2 : 8) * reaped.kept);
+  heap.mail_patience.store_relaxed(kMailPatience + (reaped.released != 0 ? 2 : 32) * reaped.kept);
   lock_release(heap.gate->lock);
   // As in heap_drain_orphan: its thread may have ended meanwhile, and who found the lock taken has left its
   // message to this thread.

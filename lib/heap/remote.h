@@ -8,14 +8,15 @@
 //            bits 15..0   number of blocks in the batch
 //   word 1   the batch's first block; from there `next` leads to the last block
 //
-// and is pushed on the owner's mailbox by one compare-and-swap, however long the batch is. The owner
+// and is pushed on the owner's mailbox by one compare-and-swap, however long the batch is. Short ones, of a thread
+// that frees here and there, first wait for each other in an outbox, and go together. The owner
 // takes the whole mailbox by one exchange and splices each batch into its pool without walking it.
 //
 // An owner that sleeps does not collect. So that what others freed of its blocks does not wait for it, a
 // sender that finds many messages in a mailbox releases the pools whose live blocks are all in there,
 // and leaves the rest (heap_reap).
 //
-// Always holds: a block is in at most one batch or mailbox, and counts as live in its pool until the
+// Always holds: a block is in at most one batch, outbox or mailbox, and counts as live in its pool until the
 // owner has collected it, so its pool cannot be released before.
 // Synchronization: sending is release: it publishes the freeing thread's last use of the blocks, and
 // the links between them, to the collector, whose exchange is acquire.
@@ -37,7 +38,8 @@ static_assert(kAddressBits <= 48, "an address and a count share a word");
 void remote_free(BlockPool* pool, Block* block);
 
 // Puts every batch of a heap into its owner's mailbox, for one who has seized them (evict.h). Fills `owners`, of
-// which there are kBatchCount at the most, and returns how many; those that are due must be looked at, without a lock.
+// which there are kOwnersMost at the most, and returns how many; those that are due must be looked at, without a lock.
+inline constexpr unsigned kOwnersMost = kBatchCount + 1;
 unsigned remote_take(Heap& heap, Heap** owners);
 // Whether a mailbox with so many messages must be looked at by who has sent the last of them, after a fence.
 inline bool mailbox_is_due(const Heap& owner, uint32_t mail_count) {

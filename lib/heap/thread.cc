@@ -30,6 +30,7 @@ constinit Heap shared_heap{
     .chains = {},
     .batches = {},
     .batch_cursor = 0,
+    .outbox = {},
     .patience_from = 0,
     .spared_count = 0,
     .walked_window = 0,
