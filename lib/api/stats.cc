@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "api/export.h"
+#include "base/chaos.h"
 #include "chunk/accounts.h"
 #include "heap/foreign.h"
 #include "heap/heap.h"
@@ -75,6 +76,7 @@ PA_COLD void stats_print_summary() {
     Message foreign;
     foreign.text("  invalid frees   ").number(stats.foreign_frees).send();
   }
+  chaos_report();
 }
 
 }  // namespace poolalloc

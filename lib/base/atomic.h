@@ -9,16 +9,22 @@
 
 #include <stdint.h>
 
+#include "base/chaos.h"
+
 namespace poolalloc {
 
 // In the build with all checks: how many read-modify-write operations and full fences, which are what
 // threads cost each other, this thread has executed.
 #if POOLALLOC_CHECKS >= 2
 inline __thread uint64_t atomic_operations;
-inline void atomic_operation_note() { atomic_operations++; }
+inline void atomic_operation_count() { atomic_operations++; }
 #else
-inline void atomic_operation_note() {}
+inline void atomic_operation_count() {}
 #endif
+inline void atomic_operation_note() {
+  atomic_operation_count();
+  chaos_point();
+}
 
 template <typename T>
 struct Atomic {
@@ -27,8 +33,8 @@ struct Atomic {
   T load_relaxed() const { return load<__ATOMIC_RELAXED>(); }
   T load_acquire() const { return load<__ATOMIC_ACQUIRE>(); }
   T load_seq_cst() const { return load<__ATOMIC_SEQ_CST>(); }
-  void store_relaxed(T v) { __atomic_store(&value, &v, __ATOMIC_RELAXED); }
-  void store_release(T v) { __atomic_store(&value, &v, __ATOMIC_RELEASE); }
+  void store_relaxed(T v) { store<__ATOMIC_RELAXED>(v); }
+  void store_release(T v) { store<__ATOMIC_RELEASE>(v); }
   T exchange_acquire(T v) { return exchange<__ATOMIC_ACQUIRE>(v); }
   T exchange_release(T v) { return exchange<__ATOMIC_RELEASE>(v); }
 
@@ -48,9 +54,15 @@ struct Atomic {
  private:
   template <int order>
   T load() const {
+    chaos_point();
     T result;
     __atomic_load(&value, &result, order);
     return result;
+  }
+  template <int order>
+  void store(T v) {
+    chaos_point();
+    __atomic_store(&value, &v, order);
   }
   static void noted() { atomic_operation_note(); }
   template <int order>
@@ -103,7 +115,10 @@ inline void fence_seq_cst() {
 }
 
 // Keeps the compiler (not the processor) from moving memory accesses across it.
-inline void compiler_barrier() { __asm__ __volatile__("" ::: "memory"); }
+inline void compiler_barrier() {
+  __asm__ __volatile__("" ::: "memory");
+  chaos_point();
+}
 
 // Tells the processor that this is a spin loop.
 inline void spin_pause() {

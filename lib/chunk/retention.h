@@ -47,7 +47,7 @@ struct Retention {
   Atomic<int64_t> previous_volume;  // in the one before; or half of what it was before that, if that is more
 };
 
-inline constexpr int64_t kRetentionWindow_ms = 1000;
+inline constexpr int64_t kRetentionWindow_ms = short_if_chaos(1000, 12);
 // The volume of claims in a window that is not worth keeping memory for: 128 MiB, which the kernel provides in a
 // twentieth of a second, in small pages.
 inline constexpr int64_t kCheapVolume = int64_t{128} << 20;

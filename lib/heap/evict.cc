@@ -15,8 +15,8 @@ namespace {
 
 // After how long, and after how many pools, a sweep stops; after a pause the next one goes on from there.
 constexpr uint64_t kSweepMost_ms = 8;
-constexpr unsigned kEvictMost = 1024;
-constexpr uint64_t kSweepPause_ms = 40;
+constexpr unsigned kEvictMost = short_if_chaos(1024, 8);
+constexpr uint64_t kSweepPause_ms = short_if_chaos(40, 4);
 
 // Synchronization: atomic; who changes it does the sweep.
 constinit Atomic<uint64_t> swept_window{0};
@@ -54,6 +54,7 @@ int64_t heap_seize(Heap& heap, bool tears) {
       spared += chain.active->slice_count * int64_t{kSliceSize};
       continue;
     }
+    chaos_gap();
     chain.seized = __atomic_exchange_n(&list.head, nullptr, __ATOMIC_RELAXED);
   }
   heap.seized_ms = os_clock_ms();
@@ -74,7 +75,9 @@ void seized_take(Heap& heap, Evicted& evicted) {
   if (has_batches) evicted.owner_count = remote_take(heap, evicted.owners);
   for (unsigned c = 0; c < kClassCount; c++) {
     if (heap.chains[c].seized == nullptr || !is_bare(heap.active[c])) continue;
+    chaos_gap();
     heap_pool_evict(heap, c);
+    chaos_note(ChaosEvent::evicted);
     evicted.pool_count++;
   }
 }
@@ -104,6 +107,7 @@ void orphan_settle(Heap& heap, Evicted& evicted) {
   if (heap.is_trimmed || os_clock_ms() - heap.changed_ms < kSettled_ms) return;
   orphan_trim(heap, evicted);
   heap.is_trimmed = true;
+  chaos_note(ChaosEvent::orphan_settled);
 }
 
 // A sweep's look at one heap; how many pools it took.
@@ -144,6 +148,7 @@ void heap_sweep() {
 }  // namespace
 
 PA_COLD void batches_take_back(Heap& heap) {
+  chaos_note(ChaosEvent::batches_back);
   // A signal handler has interrupted the owner while it held the lock: nobody else is at them.
   if (lock_is_mine(heap.gate->lock)) return heap.batches_seized.store_relaxed(0);
   LockGuard guard(heap.gate->lock);

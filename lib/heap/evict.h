@@ -41,7 +41,7 @@
 namespace poolalloc {
 
 // Between a sweep that seizes and one that takes, at the least.
-inline constexpr uint64_t kSettled_ms = 500;
+inline constexpr uint64_t kSettled_ms = short_if_chaos(500, 9);
 
 // An orphan has become one, or has got something back. heap.lock held.
 inline void heap_changed(Heap& heap) {

@@ -39,6 +39,7 @@ void seized_return(Heap& heap, unsigned size_class) {
   Block** end = &list.head;
   for (; *end != nullptr; end = &(*end)->next) missing--;
   if (missing > 0) *end = seized;
+  chaos_note(missing > 0 ? ChaosEvent::seized_returned : ChaosEvent::seized_found);
 }
 
 // --- The chain of a size class ----------------------------------------------------------------------
@@ -268,6 +269,7 @@ PA_NOINLINE void heap_pool_trap(BlockPool* pool) {
     LockGuard guard(heap.gate->lock);
     // It is another's, or none, if a signal handler was at it between the count and here.
     bool is_ours = pool->owner == &heap;
+    if (is_active && is_ours && pool->state != SliceState::active) chaos_note(ChaosEvent::late_trap);
     if (is_ours && pool->state != SliceState::active) {
       heap_pool_settle(heap, pool);
     } else if (is_ours && is_active && !is_spared && pool->list->count <= 0) {

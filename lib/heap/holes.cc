@@ -12,14 +12,14 @@ namespace poolalloc {
 namespace {
 
 // Slow paths between two walks, at the least; a walk costs about as much as a quarter as many as there are pools.
-constexpr uint32_t kPathsBetweenWalks = 64;
+constexpr uint32_t kPathsBetweenWalks = short_if_chaos(64, 4);
 // The most that one walk looks for, bytes: the thread waits for it.
 constexpr int64_t kShedMost = int64_t{16} << 20;
 // Pools of a class in a row that had next to nothing to give: then the class is left alone for a window of time.
 constexpr uint8_t kBarrenMost = 4;
 
 // What was loose all along for this long is: the length of a window of time.
-constexpr uint64_t kLasting_ms = 125;
+constexpr uint64_t kLasting_ms = short_if_chaos(125, 4);
 // The least that was loose, bytes, in a window and in the one before it. Synchronization: atomic, as in Retention.
 struct Lasting {
   Atomic<uint64_t> window;  // its number
@@ -86,6 +86,7 @@ int64_t chain_shed(Heap& heap, PoolChain& chain, BlockPool* last, int64_t excess
 
 bool pool_fill(Heap& heap, BlockPool* pool) {
   if (!block_pool_fill(*pool, slice_address(pool), class_size(pool->size_class), pool_holes(pool))) return false;
+  chaos_note(ChaosEvent::hole_filled);
   heap.filled += kHoleGrain;
   if (heap.filled < kSliceSize) return true;
   heap.filled = 0;
@@ -105,7 +106,10 @@ void pool_shed(Heap& heap, BlockPool* pool) {
   size_t block_size = class_size(pool->size_class);
   block_pool_shed(*pool, start, block_size, pool_first_index(*pool), os_page_size(), pool_holes(pool),
                   [&](size_t from, size_t end) {
-                    if (from < end) pages_purge(start + from, end - from);
+                    if (from < end) {
+                      chaos_note(ChaosEvent::hole_made);
+                      pages_purge(start + from, end - from);
+                    }
                   });
   heap.untouched_change += int64_t((before - pool->size) * block_size);
   pool_looked(pool) = pool->state == SliceState::partial ? uint16_t(pool->parked_list.count) : 0;

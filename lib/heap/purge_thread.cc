@@ -19,7 +19,7 @@ constinit Atomic<PurgeThread> purge_thread{PurgeThread::off};
 
 namespace {
 
-constexpr unsigned kPause_ms = 500;
+constexpr unsigned kPause_ms = short_if_chaos(500, 10);
 // So many after which a program that has changed nothing is asleep: a budget is for one that goes on.
 constexpr unsigned kAsleepPauses = 2;
 // And so many with nothing to give back until the thread ends.

@@ -168,6 +168,7 @@ unsigned remote_take(Heap& heap, Heap** owners) {
     Heap& owner = *batch.pool->owner;
     Block* message = batch_take(batch);
     mailbox_add(owner, message, message, 1);
+    chaos_note(ChaosEvent::batch_taken);
     owners[count++] = &owner;
   }
   if (heap.outbox.newest != nullptr) {
@@ -283,12 +284,14 @@ Block* reap_some(Heap& heap, Block* message, Reaped& reaped) {
     // they are equal, the owner has no block of the pool in its hands, and is done with the last it had: that
     // one's count-down did not reach zero, or there would be no answer.
     if (heap_pool_live(*mail.pool) == int64_t(mail.count)) {
+      chaos_note(ChaosEvent::pool_vacated);
       heap_pool_vacate(heap, mail.pool);
       reaped.released++;
     } else {
       message_make(mail.head, mail.last, mail.count, nullptr);
       mailbox_put(heap, mail.last, mail.last);
       reaped.kept++;
+      chaos_note(ChaosEvent::mail_put_back);
     }
   }
   return others;
@@ -336,6 +339,7 @@ void heap_drain_orphan(Heap& heap) {
     } else if (without_thread && heap.mailbox.load_relaxed() != nullptr) {
       heap_collect(heap);
       heap_changed(heap);
+      chaos_note(ChaosEvent::orphan_drained);
     }
     lock_release(heap.gate->lock);
     if (!without_thread) return;

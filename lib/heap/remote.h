@@ -54,7 +54,7 @@ void remote_flush(Heap& heap);
 void remote_age(Heap& heap);
 
 // Messages in a mailbox, at the least, that make a sender look at them.
-inline constexpr uint32_t kMailPatience = 16;
+inline constexpr uint32_t kMailPatience = short_if_chaos(16, 2);
 // Releases the pools of a heap all of whose live blocks are in its mailbox, unless the heap's lock is taken.
 // Any thread.
 void heap_reap(Heap& heap);

@@ -125,6 +125,7 @@ Heap* heap_take() {
     HeapGate* gate = *at;
     if (!lock_try_acquire(gate->lock)) continue;
     *at = gate->next_orphan;
+    chaos_note(ChaosEvent::orphan_adopted);
     if (gate->state.load_relaxed() == HeapState::vanished) heap_inherit(*gate->heap);
     return gate->heap;
   }

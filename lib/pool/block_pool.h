@@ -67,7 +67,9 @@ PA_INLINE Block* list_pop(FreeList& list) {
     list_count_add(list, -1);
     return nullptr;
   }
+  chaos_point();
   Block* next = block->next;
+  chaos_point();
   // The next call reads the block that is now first.
   __builtin_prefetch(next);
   // Release: whoever sees the head sees the count.
@@ -87,7 +89,9 @@ PA_INLINE void list_push(FreeList& list, Block* block) {
 // the block on the list: a processor that keeps its stores in order needs nothing for that.
 PA_INLINE bool list_count_down(FreeList& list) {
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
-  return --list.count == 0;
+  bool is_zero = --list.count == 0;
+  chaos_point();
+  return is_zero;
 #else
   int64_t count = list.count - 1;
   __atomic_store_n(&list.count, count, __ATOMIC_RELEASE);
