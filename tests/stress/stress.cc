@@ -5,21 +5,19 @@
 //   stress [SECONDS [THREADS [SEED [LIVE_MIB]]]] [--fork]
 //
 // Always holds: it calls plain malloc, so that it judges whatever allocator is preloaded; built with
-// STRESS_CORE it calls the library's own functions and the process keeps libc's malloc. A block's pattern
-// depends on a stamp that no other block has, so that overlapping blocks show. Exits 0 after one line on
-// stdout, or 1 after one line on stderr that names the law violated.
+// STRESS_CORE it calls the library's own functions and the process keeps libc's malloc. Exits 0 after one line
+// on stdout, or 1 after one line on stderr that names the law violated.
 #include <malloc.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <atomic>
+
+#include "blocks.h"
 
 #ifdef STRESS_CORE
 #include "api/glibc_api.h"
@@ -43,26 +41,6 @@
 
 namespace {
 
-// --- Violations -----------------------------------------------------------------------------------------
-
-[[noreturn]] void violated(const char* law, const void* p, size_t size) {
-  dprintf(STDERR_FILENO, "stress: %s: block %p of %zu bytes, process %d\n", law, p, size, int(getpid()));
-  _exit(1);
-}
-
-// --- Random numbers: splitmix64 -----------------------------------------------------------------------------
-
-struct Random {
-  uint64_t state;
-  uint64_t next() {
-    uint64_t z = state += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-  }
-  uint64_t below(uint64_t bound) { return next() % bound; }
-};
-
 // --- Settings and counts ------------------------------------------------------------------------------------
 
 constexpr size_t kSizeMax = size_t{64} << 20;
@@ -80,56 +58,7 @@ std::atomic<uint64_t> next_stamp{1};
 std::atomic<size_t> live{0}, live_peak{0};
 std::atomic<uint64_t> operations{0}, threads_started{0}, forks_done{0};
 
-double now() {
-  timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return double(t.tv_sec) + double(t.tv_nsec) * 1e-9;
-}
-
 // --- Blocks ---------------------------------------------------------------------------------------------
-
-struct Held {
-  char* p;
-  size_t size;  // all that may be used
-  uint64_t stamp;
-};
-
-uint64_t word_at(uint64_t stamp, size_t offset) { return (stamp + offset) * 0x9e3779b97f4a7c15u | 1; }
-
-// The places of a block that carry its pattern: every word of a small one; of a large one both ends and
-// two words in each 4 KiB.
-template <typename Visit>
-void each_word(const Held& held, Visit visit) {
-  const size_t dense = held.size < 8192 ? held.size : 4096;
-  size_t at = 0;
-  for (; at + 8 <= dense; at += 8) visit(at);
-  for (at = 4096; dense == 4096 && at + 8 <= held.size; at += 4096) {
-    visit(at);
-    if (at + 2056 <= held.size) visit(at + 2048);
-  }
-  if (dense == 4096) visit((held.size - 8) & ~size_t{7});
-}
-
-void fill(const Held& held) {
-  each_word(held, [&](size_t at) {
-    uint64_t word = word_at(held.stamp, at);
-    memcpy(held.p + at, &word, 8);
-  });
-  for (size_t at = held.size & ~size_t{7}; at < held.size; at++) held.p[at] = char(held.stamp);
-}
-
-// Of the first `size` bytes.
-void check(const Held& held, size_t size, const char* law) {
-  each_word(held, [&](size_t at) {
-    uint64_t word;
-    if (at + 8 > size) return;
-    memcpy(&word, held.p + at, 8);
-    if (word != word_at(held.stamp, at)) violated(law, held.p + at, held.size);
-  });
-  for (size_t at = held.size & ~size_t{7}; at < held.size && at < size; at++) {
-    if (held.p[at] != char(held.stamp)) violated(law, held.p + at, held.size);
-  }
-}
 
 void check_zero(const char* p, size_t size) {
   if (size != 0 && (p[0] != 0 || memcmp(p, p + 1, size - 1) != 0)) violated("calloc is not zero", p, size);
@@ -210,13 +139,6 @@ void resize(Held& held, Random& random) {
 
 // --- Slots through which blocks pass from thread to thread --------------------------------------------------
 
-struct Slot {
-  std::atomic<bool> taken;
-  Held held;
-
-  bool try_lock() { return !taken.exchange(true, std::memory_order_acquire); }
-  void unlock() { taken.store(false, std::memory_order_release); }
-};
 Slot shared[kShared];
 
 void swap_with_shared(Held& held, Random& random) {
@@ -282,7 +204,6 @@ void* lane(void* argument) {
 // --- Children ---------------------------------------------------------------------------------------------
 
 void live_as_child(uint64_t child_seed) {
-  alarm(120);
   deadline = now() + 0.05;
   live = 0;
   live_and_die(child_seed, 2000);
@@ -299,19 +220,13 @@ void live_as_child(uint64_t child_seed) {
   }
   live_and_die(child_seed + 2, 2000);
   CALL(malloc_trim)(0);
-  _exit(0);
 }
 
 void fork_now_and_then(Random& random) {
   while (now() < deadline) {
     usleep(useconds_t(20000 + random.below(80000)));
     uint64_t child_seed = random.next();
-    pid_t child = fork();
-    if (child == 0) live_as_child(child_seed);
-    int status = 0;
-    if (child < 0 || waitpid(child, &status, 0) != child) violated("no child", nullptr, 0);
-    if (WIFSIGNALED(status)) violated(strsignal(WTERMSIG(status)), nullptr, 0);
-    if (WEXITSTATUS(status) != 0) _exit(1);  // it has said why
+    in_child([&] { live_as_child(child_seed); });
     forks_done.fetch_add(1);
   }
 }
