@@ -77,7 +77,7 @@ def test_installed_files_serve_a_program(tmp_path):
 
 def test_sources_are_formatted():
     public = {"poolalloc.h", "poolalloc_pool.h"}
-    sources = [str(path) for folder in ("lib", "interpose", "tests/unit", "tests/stress")
+    sources = [str(path) for folder in ("lib", "interpose", "tests/unit", "tests/stress", "tests/models")
                for path in sorted((ROOT / folder).rglob("*")) if path.suffix in {".h", ".cc"} and path.name not in public]
     run("clang-format", "--dry-run", "-Werror", *sources)
 
