@@ -27,6 +27,8 @@
 //             the lock, and takes them back. Who evicts says that they are seized, and afterwards, if they still
 //             are, reads whether the owner is there.
 //
+// tests/models/lists.cc and batches.cc are models of both, whose every history is searched.
+//
 // A heap without a thread has nobody who shares: whoever holds its lock may give back what is free around its live
 // blocks. Sweeps do that when it has not changed for kSettled_ms, because the next new thread adopts it.
 //

@@ -20,6 +20,7 @@
 // owner has collected it, so its pool cannot be released before.
 // Synchronization: sending is release: it publishes the freeing thread's last use of the blocks, and
 // the links between them, to the collector, whose exchange is acquire.
+// tests/models/mail.cc is a model of who collects when a thread ends, tests/models/lists.cc has the reaping.
 // Who may use it: heap.
 #pragma once
 

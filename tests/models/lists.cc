@@ -458,9 +458,9 @@ int main(int argc, char** argv) {
   if (!arguments_read(argc, argv, kMutants, mutants, mutant, is_deep)) return 2;
   const uint8_t more = is_deep;
   //             blocks, wake, works, looks, trims, gives
-  return holds({2, 1, 6u + more, 3u + more, false, false}) && holds({2, 1, 6u + 2 * more, 2u + more, true, false}) &&
-                 holds({2, 1, 6u + 2 * more, 0, false, true}) && holds({3, 2, 7u + more, 0, false, true}) &&
-                 holds({2, 1, 4u + more, 2, false, true}) && holds({2, 1, 4u + more, 2, true, true})
+  return holds({2, 1, 6u + 2 * more, 0, false, true}) && holds({2, 1, 6u + 2 * more, 2u + more, true, false}) &&
+                 holds({2, 1, 4u + more, 2, true, true}) && holds({3, 2, 7u + more, 0, false, true}) &&
+                 holds({2, 1, 4u + more, 2, false, true}) && holds({2, 1, 6u + more, 3u + more, false, false})
              ? 0
              : 1;
 }
