@@ -8,13 +8,13 @@
 //   sweeper   heap_look, heap_evict, heap_seize, seized_take, is_bare (lib/heap/evict.cc), heap_pool_evict
 //   sender    mailbox_put, heap_reap, reap_some (lib/heap/remote.cc), heap_pool_live, heap_pool_vacate
 //
-// mirrored.txt beside it holds these functions' accesses; a test compares them with the code. What has passed between
-// two looks of a sweep, or two barriers of the kernel's, is a barrier of the machine's: all that was stored before is
-// seen. What happens with the lock, out of reach of everybody without it, is one step.
+// mirrored.txt beside it holds these functions' accesses; a test compares them with the code. The time between two
+// looks of a sweep, and in a trim the kernel's barrier, are a barrier of the machine's: what was stored before is seen.
+// What happens with the lock, out of reach of everybody without it, is one step.
 //
 // Laws: no block is handed out twice; none is lost: in the end each is held, in the mail, or once on a list; a pool
-// that is released or evicted has no live block, its owner is not about to look at it because it ran empty (it may,
-// where it is evicted), and no store into it is under way.
+// that is released or evicted has no live block, and no store into it is under way; one that is released is not one
+// that its owner is about to look at because it ran empty.
 namespace model {
 constexpr unsigned kWords = 19, kThreads = 3;
 }
@@ -80,8 +80,8 @@ struct Lists {
 
   // Under the lock.
   uint8_t active_pool;  // and one; 0: none
-  uint8_t seized;
-  uint8_t chain;  // a bit for each pool on it
+  uint8_t seized;       // the first block of the list
+  uint8_t chain;        // a bit for each pool on it
   uint8_t size[kPools];
   uint8_t has_evicted;
   // For the laws.

@@ -44,7 +44,7 @@ struct View {
   }
 };
 
-// A store that is known of by `carried` to whoever takes that over.
+// `carried` is what whoever acquires the store knows from then on.
 struct Store {
   int8_t value;
   uint8_t author;
