@@ -52,18 +52,18 @@ inline uint64_t chaos_random() {
   return chaos_state = x;
 }
 
-// Where any thread may be stopped.
-inline void chaos_point() {
+// Stops a thread once in so many times, for a while or just for another's turn.
+inline void chaos_stop(uint64_t one_in) {
   uint64_t x = chaos_random();
-  if (__builtin_expect((x & 0x3ff) == 0, 0)) chaos_yield();
-  if (__builtin_expect((x >> 20 & 0x7fff) == 0, 0)) chaos_sleep(x >> 35);
+  if (__builtin_expect((x & 0x3ff) % (one_in / 16 + 1) == 0, 0)) chaos_yield();
+  if (__builtin_expect((x >> 10 & 0xffff) % one_in == 0, 0)) chaos_sleep(x >> 35);
 }
-
-// The same, likely: between two steps that hurt when something comes between them.
-inline void chaos_gap() {
-  uint64_t x = chaos_random();
-  if ((x >> 20) % 4 == 0) chaos_sleep(x >> 35);
-}
+// Anywhere.
+inline void chaos_point() { chaos_stop(1 << 15); }
+// In the middle of a fast path.
+inline void chaos_middle() { chaos_stop(1 << 11); }
+// Between two steps in a slow path that hurt when something comes between them.
+inline void chaos_gap() { chaos_stop(2); }
 
 #else
 
@@ -71,6 +71,7 @@ inline constexpr bool kChaos = false;
 inline void chaos_note(ChaosEvent) {}
 inline void chaos_report() {}
 inline void chaos_point() {}
+inline void chaos_middle() {}
 inline void chaos_gap() {}
 
 #endif

@@ -74,7 +74,9 @@ void seized_take(Heap& heap, Evicted& evicted) {
   bool has_batches = heap.batches_seized.load_relaxed() != 0 && heap.batches_busy.load_acquire() == 0;
   if (has_batches) evicted.owner_count = remote_take(heap, evicted.owners);
   for (unsigned c = 0; c < kClassCount; c++) {
-    if (heap.chains[c].seized == nullptr || !is_bare(heap.active[c])) continue;
+    if (heap.chains[c].seized == nullptr) continue;
+    chaos_gap();
+    if (!is_bare(heap.active[c])) continue;
     chaos_gap();
     heap_pool_evict(heap, c);
     chaos_note(ChaosEvent::evicted);

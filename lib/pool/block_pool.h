@@ -67,9 +67,9 @@ PA_INLINE Block* list_pop(FreeList& list) {
     list_count_add(list, -1);
     return nullptr;
   }
-  chaos_point();
+  chaos_middle();
   Block* next = block->next;
-  chaos_point();
+  chaos_middle();
   // The next call reads the block that is now first.
   __builtin_prefetch(next);
   // Release: whoever sees the head sees the count.
@@ -90,7 +90,7 @@ PA_INLINE void list_push(FreeList& list, Block* block) {
 PA_INLINE bool list_count_down(FreeList& list) {
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
   bool is_zero = --list.count == 0;
-  chaos_point();
+  chaos_middle();
   return is_zero;
 #else
   int64_t count = list.count - 1;
