@@ -70,6 +70,7 @@ struct Evicted {
 
 // The second step, when what the owner wrote before the first is seen. heap.lock held.
 void seized_take(Heap& heap, Evicted& evicted) {
+  chaos_gap();
   // Acquire: the owner is done with them.
   bool has_batches = heap.batches_seized.load_relaxed() != 0 && heap.batches_busy.load_acquire() == 0;
   if (has_batches) evicted.owner_count = remote_take(heap, evicted.owners);

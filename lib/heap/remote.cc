@@ -194,6 +194,7 @@ void remote_free(BlockPool* pool, Block* block) {
   BatchesHeld held(*heap);
   RemoteBatch& batch = batch_for(*heap, pool);
   if (PA_LIKELY(batch.pool == pool)) {
+    chaos_middle();
     block->next = batch.head;
     compiler_barrier();  // a fork between the lines finds a whole list
     batch.head = block;
