@@ -1,6 +1,7 @@
 // The sleeps and the report of the build with -Dchaos=true (base/chaos.h).
 //
-// Always holds: part of that build only; async-signal-safe, allocates nothing.
+// Always holds: part of that build only; async-signal-safe, allocates nothing; asks the kernel itself, because
+// system_call has atomic operations.
 // Who may use it: through base/chaos.h.
 #include "base/chaos.h"
 
@@ -12,7 +13,7 @@
 
 namespace poolalloc {
 
-void chaos_yield() { system_call(SYS_sched_yield); }
+void chaos_yield() { kernel_call(SYS_sched_yield, 0, 0, 0, 0, 0, 0); }
 
 void chaos_sleep(uint64_t random) {
   // So that each power of two below is as likely as the others.
@@ -20,12 +21,12 @@ void chaos_sleep(uint64_t random) {
   struct timespec time {
     0, long((random >> 5) % most)
   };
-  system_call(SYS_nanosleep, long(address_of(&time)), 0);
+  kernel_call(SYS_nanosleep, long(address_of(&time)), 0, 0, 0, 0, 0);
 }
 
 uint64_t chaos_seed() {
   struct timespec now {};
-  system_call(SYS_clock_gettime, CLOCK_MONOTONIC, long(address_of(&now)));
+  kernel_call(SYS_clock_gettime, CLOCK_MONOTONIC, long(address_of(&now)), 0, 0, 0, 0);
   return (uint64_t(now.tv_nsec) * 0x9e3779b97f4a7c15u ^ address_of(&chaos_state)) | 1;
 }
 

@@ -19,13 +19,14 @@ FUNCTIONS = {
     "lib/heap/evict.h": ["BatchesHeld", "~BatchesHeld"],
     "lib/heap/evict.cc": ["is_bare", "heap_seize", "seized_take", "evict_end", "heap_look", "batches_take_back",
                           "heap_evict"],
-    "lib/heap/remote.cc": ["mailbox_put", "mailbox_push", "mailbox_look", "message_splice", "remote_take",
+    "lib/heap/remote.cc": ["mailbox_put", "mailbox_push", "batch_take", "batch_send", "outbox_take", "outbox_send",
+                           "batch_put_out", "mailbox_look", "message_splice", "remote_take",
                            "remote_free", "heap_collect", "reap_some", "heap_reap", "heap_drain_orphan"],
     "lib/heap/thread.cc": ["heap_detach", "heap_take", "heap_attach"],
 }
 ACCESS = re.compile(r"_relaxed|_acquire|_release|_seq_cst|barrier|__atomic|LockGuard|BatchesHeld|\blist(\.|->)|\blist_\w+\("
                     r"|parked_list|seized|is_bare|pool->state|\w+_look\(|heap_pool_|heap_(collect|drain_orphan|refill)\("
-                    r"|mailbox_(put|add)|remote_(take|flush)|batch_send|orphan_push|active_put_away")
+                    r"|mailbox_(put|add|push)|remote_(take|flush)|batch_send|outbox|orphan_push|active_put_away")
 # Policy and figures, which no model has.
 APART = re.compile(r"chaos_|PA_ASSERT|registry\.owned|mail_patience|mail_count\.store|purge_thread_look")
 
