@@ -78,23 +78,27 @@ uintptr_t pool_hash(const BlockPool* pool) {
   return (address_of(pool) >> kDescriptorShift) - (address_of(pool) >> kChunkShift) * kShortSlices;
 }
 
-// Takes a batch out of the table, as a message.
-Block* batch_take(RemoteBatch& batch) {
-  batch.pool = nullptr;
-  compiler_barrier();
-  message_make(batch.head, batch.last, batch.count, nullptr);
-  return batch.last;
-}
-
-void batch_send(RemoteBatch& batch) {
-  Heap& owner = *batch.pool->owner;
-  Block* message = batch_take(batch);
-  mailbox_push(owner, message, message, 1);
-}
-
 Heap& outbox_owner(const RemoteOutbox& outbox) { return *pool_of(outbox.newest)->owner; }
 
-// Takes what is in the outbox out of it.
+bool outbox_has_room(const RemoteOutbox& outbox, const BlockPool& pool) {
+  constexpr uint32_t kMessages = 64, kSize = 16 << 10;
+  if (outbox.newest == nullptr) return true;
+  return outbox.count < kMessages && outbox.size < kSize && &outbox_owner(outbox) == pool.owner;
+}
+
+// Takes a batch out of the table and puts it into the outbox, which has room.
+void outbox_add(RemoteOutbox& outbox, RemoteBatch& batch) {
+  if (outbox.newest == nullptr) outbox = RemoteOutbox{nullptr, batch.last, 0, 0, 0};
+  outbox.count++;
+  outbox.size += batch.count * uint32_t(class_size(batch.pool->size_class));
+  batch.pool = nullptr;
+  compiler_barrier();
+  message_make(batch.head, batch.last, batch.count, outbox.newest);
+  compiler_barrier();  // a fork between the lines finds whole messages
+  outbox.newest = batch.last;
+}
+
+// What is in the outbox is out of it, before it is sent.
 RemoteOutbox outbox_take(RemoteOutbox& outbox) {
   const RemoteOutbox taken = outbox;
   outbox.newest = nullptr;
@@ -108,24 +112,15 @@ void outbox_send(RemoteOutbox& outbox) {
   mailbox_push(owner, sent.newest, sent.oldest, sent.count);
 }
 
-// What waits together at the most.
-constexpr uint32_t kOutboxCount = 64, kOutboxSize = 16 << 10;
-
-// Sends a batch that has to make room, together with the next ones for the same heap.
+// For a batch that has to make room: it waits for others that go to the same heap.
 void batch_put_out(Heap& heap, RemoteBatch& batch) {
-  RemoteOutbox& outbox = heap.outbox;
-  const BlockPool& pool = *batch.pool;
-  if (outbox.newest != nullptr && &outbox_owner(outbox) != pool.owner) outbox_send(outbox);
-  uint32_t size = batch.count * uint32_t(class_size(pool.size_class));
-  if (outbox.newest == nullptr) outbox = RemoteOutbox{nullptr, batch.last, 0, 0, 0};
-  batch.pool = nullptr;
-  compiler_barrier();
-  message_make(batch.head, batch.last, batch.count, outbox.newest);
-  compiler_barrier();  // a fork between the lines finds whole messages
-  outbox.newest = batch.last;
-  outbox.count++;
-  outbox.size += size;
-  if (outbox.count >= kOutboxCount || outbox.size >= kOutboxSize) outbox_send(outbox);
+  if (!outbox_has_room(heap.outbox, *batch.pool)) outbox_send(heap.outbox);
+  outbox_add(heap.outbox, batch);
+}
+
+void batch_send(Heap& heap, RemoteBatch& batch) {
+  batch_put_out(heap, batch);
+  outbox_send(heap.outbox);
 }
 
 // Sends a batch, and the outbox, if it has not grown since it was last looked at. The owner is at its batches.
@@ -136,7 +131,7 @@ void batch_age(Heap& heap) {
     heap.outbox.seen = heap.outbox.count;
   }
   if (batch.pool == nullptr) return;
-  if (batch.count == batch.seen) return batch_send(batch);
+  if (batch.count == batch.seen) return batch_send(heap, batch);
   batch.seen = batch.count;
 }
 
@@ -163,20 +158,19 @@ void mailbox_look(Heap& owner) {
 
 unsigned remote_take(Heap& heap, Heap** owners) {
   unsigned count = 0;
-  for (RemoteBatch& batch : heap.batches) {
-    if (batch.pool == nullptr) continue;
-    Heap& owner = *batch.pool->owner;
-    Block* message = batch_take(batch);
-    mailbox_add(owner, message, message, 1);
-    chaos_note(ChaosEvent::batch_taken);
-    owners[count++] = &owner;
-  }
-  if (heap.outbox.newest != nullptr) {
+  auto put = [&] {
     Heap& owner = outbox_owner(heap.outbox);
     const RemoteOutbox sent = outbox_take(heap.outbox);
     mailbox_add(owner, sent.newest, sent.oldest, sent.count);
     owners[count++] = &owner;
+  };
+  for (RemoteBatch& batch : heap.batches) {
+    if (batch.pool == nullptr) continue;
+    if (!outbox_has_room(heap.outbox, *batch.pool)) put();
+    outbox_add(heap.outbox, batch);
+    chaos_note(ChaosEvent::batch_taken);
   }
+  if (heap.outbox.newest != nullptr) put();
   return count;
 }
 
@@ -209,13 +203,13 @@ void remote_free(BlockPool* pool, Block* block) {
     batch.pool = pool;
     batch_age(*heap);
   }
-  if (batch.count >= batch.limit && batch.pool != nullptr) batch_send(batch);
+  if (batch.count >= batch.limit && batch.pool != nullptr) batch_send(*heap, batch);
 }
 
 void remote_flush(Heap& heap) {
   BatchesHeld held(heap);
   for (RemoteBatch& batch : heap.batches) {
-    if (batch.pool != nullptr) batch_send(batch);
+    if (batch.pool != nullptr) batch_put_out(heap, batch);
   }
   if (heap.outbox.newest != nullptr) outbox_send(heap.outbox);
 }

@@ -19,8 +19,8 @@ FUNCTIONS = {
     "lib/heap/evict.h": ["BatchesHeld", "~BatchesHeld"],
     "lib/heap/evict.cc": ["is_bare", "heap_seize", "seized_take", "evict_end", "heap_look", "batches_take_back",
                           "heap_evict"],
-    "lib/heap/remote.cc": ["mailbox_put", "mailbox_push", "batch_take", "batch_send", "outbox_take", "outbox_send",
-                           "batch_put_out", "mailbox_look", "message_splice", "remote_take",
+    "lib/heap/remote.cc": ["mailbox_put", "mailbox_push", "outbox_add", "outbox_take", "outbox_send",
+                           "batch_put_out", "batch_send", "mailbox_look", "message_splice", "remote_take",
                            "remote_free", "heap_collect", "reap_some", "heap_reap", "heap_drain_orphan"],
     "lib/heap/thread.cc": ["heap_detach", "heap_take", "heap_attach"],
 }
