@@ -57,6 +57,15 @@ def test_threads_stopped_by_signals(laws, what):
     laws("stop_the_world.c", 1500, what, env=STRICT, timeout=90)
 
 
+@pytest.mark.parametrize("what", ["ended", "asleep"])
+def test_fork_copies_few_pages_of_many_heaps(run, build, what):
+    # COMPAT 28: a page for 64 heaps, and not one or more for each; libc itself copies one for each thread that waits
+    program, threads = build("fork_pages.c"), 1000
+    stock = [int(n) for n in run([program, threads, what], preload=False).ok().out.split()]
+    pages = [int(n) for n in run([program, threads, what], env=STRICT).ok().out.split()]
+    assert all(ours < libc + 120 for ours, libc in zip(pages, stock)), f"parent, child: {pages}, under libc {stock}"
+
+
 def test_spawning_under_load(laws):
     # COMPAT 26
     laws("spawn.c", 6, env=STRICT, timeout=60)
