@@ -2,13 +2,14 @@
 //
 // Always holds: from prepare on the forking thread holds every lock, so that no other thread is inside a slow path and
 // every chain is at rest. But for some heaps, which the child never touches again, they are lost to it: whose holder is
-// stopped for a second, and whose lock was borrowed (lock.h). A heap that its own interrupted code is at, if a signal
-// handler forks, goes on with it afterwards on either side. Other threads go on with their fast paths: what the child
-// sees of each of their heaps is a prefix of that thread's writes, and between any two writes of a fast path the lists
-// are whole, and a pool's live count at most one too high for each such thread (fast.h, remote.cc). So in the child
-// every other thread's heap can become an orphan, and be adopted: by whoever comes by first (heap_inherit), because a
-// child that writes to every heap copies them all. What the forking thread holds for the fork it need not take
-// (lock.h): other libraries' handlers may allocate in between.
+// stopped, in a handler that forks itself (kLockForking) or elsewhere for a second, and whose lock was borrowed
+// (lock.h). A heap that its own interrupted code is at, if a signal handler forks, goes on with it afterwards on either
+// side. Other threads go on with their fast paths: what the child sees of each of their heaps is a prefix of that
+// thread's writes, and between any two writes of a fast path the lists are whole, and a pool's live count at most one
+// too high for each such thread (fast.h, remote.cc). So in the child every other thread's heap can become an orphan,
+// and be adopted: by whoever comes by first (heap_inherit), because a child that writes to every heap copies them all.
+// What the forking thread holds for the fork it need not take (lock.h): other libraries' handlers may allocate in
+// between.
 //
 // Who waits for whom: libc's list of streams comes first, because libc takes it after this, and who holds it may need
 // memory. Then fork_lock, one fork at a time, and all others at once, with signals blocked until the fork is over: so a
@@ -38,11 +39,14 @@ constinit bool is_interrupted = false;  // code of this thread that holds a heap
 // Locks are taken here in a way of their own, because the order of ranks does not hold: a handler that forks may have
 // interrupted code that holds one.
 
+// Whether the holder is stopped until this fork is over, in a signal handler that forks.
+bool is_forking(const Lock& lock) { return (lock.word.load_relaxed() & kLockForking) != 0; }
+
 // Whether it got the lock.
 bool fork_take(Lock& lock, unsigned patience_ms) {
   uintptr_t taken = kLockFork;
   for (unsigned waits = 0; !lock.word.cas_acquire(0, taken); waits++) {
-    if (lock_is_mine(lock) || waits == patience_ms) {
+    if (is_forking(lock) || lock_is_mine(lock) || waits == patience_ms) {
       // Who released it may have woken this thread and no other.
       if (waits > 0) lock_wake(lock);
       return false;
@@ -78,7 +82,8 @@ bool gate_take_or_pass(HeapGate& gate, bool gives_up) {
   if (gate.state.load_relaxed() == HeapState::lost || fork_take(gate.lock, kPatience_ms)) return true;
   bool is_mine = lock_is_mine(gate.lock);
   is_interrupted |= is_mine;
-  return is_mine || (gives_up && gate.heap != thread_heap && gate.heap != &shared_heap);
+  bool may_be_lost = gate.heap != thread_heap && gate.heap != &shared_heap;
+  return is_mine || (may_be_lost && (is_forking(gate.lock) || gives_up));
 }
 
 void locks_untake() {
@@ -174,6 +179,8 @@ void heap_fork_prepare() {
     fork_depth++;
     return;
   }
+  if (heap_is_usable(thread_heap) && lock_is_mine(thread_heap->gate->lock))
+    thread_heap->gate->lock.word.or_relaxed(kLockForking);
   // libc takes it, and makes it anew in the child, only where there are threads.
   bool has_threads = os_has_threads();
   if (has_threads) os_streams_lock();

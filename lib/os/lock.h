@@ -35,8 +35,9 @@ struct Lock {
   LockRank rank;           // constant
 };
 
-// A flag in the word; what identifies threads are addresses of aligned objects.
+// Flags in the word; what identifies threads are addresses of aligned objects.
 inline constexpr uintptr_t kLockContended = 1;  // somebody may sleep
+inline constexpr uintptr_t kLockForking = 2;    // a signal handler has interrupted the holder, and forks
 // Holders that are no threads: the fork that goes on, told from the code that it interrupted; who vanished in one.
 inline constexpr uintptr_t kLockFork = 4;
 inline constexpr uintptr_t kLockVanished = 8;
@@ -52,7 +53,7 @@ void lock_check_order(LockRank rank, bool acquire);
 void lock_check_wait(LockRank rank);
 
 // Who holds a lock; 0: nobody.
-inline uintptr_t lock_holder(const Lock& lock) { return lock.word.load_relaxed() & ~kLockContended; }
+inline uintptr_t lock_holder(const Lock& lock) { return lock.word.load_relaxed() & ~(kLockContended | kLockForking); }
 inline bool lock_is_mine(const Lock& lock) { return lock_holder(lock) == os_thread_id(); }
 
 // Whether this thread is inside fork() and holds the lock for that.
