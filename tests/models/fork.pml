@@ -6,8 +6,8 @@
  *   fork_prepare      heap_fork_prepare
  *   fork_parent       heap_fork_parent: fork_end, orphans_drain
  *   kernel_forks      what heap_fork_child and orphan_all_others find and take as whole
- *   fork_rest         what glibc's fork (2.36) does behind our prepare handler. It holds atfork_lock but for the time of
- *                     each handler, waits for the lock of name services, takes the list of streams once more, forks
+ *   fork_rest         what glibc's fork (2.36) does behind our prepare handler: it holds atfork_lock, but not during a
+ *                     handler, waits for the lock of name services, takes the list of streams once more, and forks
  *   allocate, trim    malloc and free; heap_evict, which is malloc_trim
  *   allocating        a thread that allocates, starts or trims
  *   stdio             a thread inside libc: getline, fflush(NULL) on a full pipe, pthread_atfork, getpwnam
@@ -26,7 +26,8 @@
  *   SLOW_HANDLER      another library's handler, inside malloc while the fork holds all locks, is not overtaken there
  *                     by one who borrows
  *   SHARED_HEAP       nobody whom the shared heap serves holds such a lock of libc's
- *   ALONE             a single thread, which blocks no signals, is not interrupted at the extents by one who forks
+ *   ALONE             a handler does not fork where it has interrupted a single thread, which blocks no signals, at the
+ *                     extents
  *
  * Mutants, which must fail: LOCKS_FIRST, NO_BORROWING, WAITS_FOR_EVER, NEVER_GIVES_UP, TRIM_WAITS, UNTAKE_OVERWRITES,
  * BORROWED_IS_WHOLE. Smaller worlds: FORKS=1, NO_COLLECTOR, NO_ALLOCATOR, ONLY_STREAMS.
@@ -310,6 +311,9 @@ inline in_libc(libc_lock) { take(libc_lock); allocate(); libc_lock = 0 }
 
 active proctype stdio() provided (RUNS) {
   if
+#ifdef ALONE
+  :: true
+#else
   :: streams_lock();
      if
      :: allocate()
@@ -319,6 +323,7 @@ active proctype stdio() provided (RUNS) {
 #ifndef ONLY_STREAMS
   :: in_libc(atfork)
   :: in_libc(names)
+#endif
 #endif
   fi
 }
@@ -350,7 +355,9 @@ active [FORKS] proctype forking() provided (RUNS) {
   fi;
 #endif
   fork_prepare();
+#ifndef ALONE
   other_handler();
+#endif
   fork_rest();
   fork_parent();
   if
