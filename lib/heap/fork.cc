@@ -16,8 +16,8 @@
 // handler that forks finds a fork that holds all, or none. A signal may have stopped who holds a heap, and who stops a
 // program so waits until this thread has answered, too: so where a heap's lock does not come free soon, all are let go
 // and signals are open for a moment. libc takes other locks after this, too, and who holds one may wait for a heap: he
-// borrows its lock in the end. tests/models/fork.pml is a model of all this, libc's locks included, that a program looks
-// through in every order.
+// borrows its lock in the end. tests/models/fork.pml is a model of this, with libc's locks, for a program that looks
+// through every order of steps.
 //
 // Who may use it: heap.h declares what the start-up code registers.
 #include "chunk/extent.h"

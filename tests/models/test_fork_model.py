@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 MODEL = pathlib.Path(__file__).with_name("fork.pml")
 NONE, DEADLOCK, ENDLESS = "errors: 0\n", "pan:1: invalid end state", "pan:1: acceptance cycle"
 LAW = "pan:1: assertion violated "
-TWO_HOLDERS, CHANGED_IN_CHILD, NOT_THE_HEAP = LAW + "(inside[", LAW + "((i<4)||(inside[", LAW + "((i==(_pid-1)))"
+TWO_HOLDERS, CHANGED_IN_CHILD, NOT_THE_HEAP = LAW + "(inside[", LAW + "((i<4)||(inside[", LAW + "(i==(_pid-1))"
 
 WORLDS = ["FORKS=1", "NO_ALLOCATOR NO_COLLECTOR"]
 LARGE_WORLDS = ["NO_ALLOCATOR", "NO_COLLECTOR", ""]
