@@ -41,6 +41,7 @@ struct Atomic {
   bool cas_weak_relaxed(T& expected, T desired) { return cas<true, __ATOMIC_RELAXED>(expected, desired); }
   bool cas_weak_acquire(T& expected, T desired) { return cas<true, __ATOMIC_ACQUIRE>(expected, desired); }
   bool cas_weak_release(T& expected, T desired) { return cas<true, __ATOMIC_RELEASE>(expected, desired); }
+  bool cas_weak_acq_rel(T& expected, T desired) { return cas<true, __ATOMIC_ACQ_REL>(expected, desired); }
   bool cas_acquire(T expected, T desired) { return cas<false, __ATOMIC_ACQUIRE>(expected, desired); }
 
   T add_relaxed(T v) { return noted(), __atomic_fetch_add(&value, v, __ATOMIC_RELAXED); }
@@ -75,7 +76,9 @@ struct Atomic {
   template <bool weak, int order>
   bool cas(T& expected, T desired) {
     noted();
-    constexpr int failure = order == __ATOMIC_RELEASE ? __ATOMIC_RELAXED : order;
+    constexpr int failure = order == __ATOMIC_RELEASE   ? __ATOMIC_RELAXED
+                            : order == __ATOMIC_ACQ_REL ? __ATOMIC_ACQUIRE
+                                                        : order;
     return __atomic_compare_exchange(&value, &expected, &desired, weak, order, failure);
   }
 };

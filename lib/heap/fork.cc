@@ -3,8 +3,9 @@
 // Always holds: from prepare on the forking thread holds every lock, so that no other thread is inside a slow path and
 // every chain is at rest. But for some heaps, which the child never touches again, they are lost to it: whose holder is
 // stopped, in a handler that forks itself (kLockForking) or elsewhere for a second, and whose lock was borrowed
-// (lock.h). A heap that its own interrupted code is at, if a signal handler forks, goes on with it afterwards on either
-// side. Other threads go on with their fast paths: what the child sees of each of their heaps is a prefix of that
+// (lock.h). What its own interrupted code holds,
+// if a signal handler forks, that code goes on with afterwards on either side: its heap, and where a single thread
+// blocks no signals any lock. Other threads go on with their fast paths: what the child sees of each of their heaps is a prefix of that
 // thread's writes, and between any two writes of a fast path the lists are whole, and a pool's live count at most one
 // too high for each such thread (fast.h, remote.cc). So in the child every other thread's heap can become an orphan,
 // and be adopted: by whoever comes by first (heap_inherit), because a child that writes to every heap copies them all.
@@ -35,7 +36,7 @@ namespace {
 constinit unsigned fork_depth = 0;  // forks begun inside a fork, by another library's handler
 constinit SignalMask fork_signals{};
 constinit bool has_streams_lock = false;
-constinit bool is_interrupted = false;  // code of this thread that holds a heap's lock, by a handler that forks
+constinit bool is_interrupted = false;  // code of this thread that holds a lock, by a handler that forks
 
 // Locks are taken here in a way of their own, because the order of ranks does not hold: a handler that forks may have
 // interrupted code that holds one.
@@ -47,6 +48,7 @@ bool is_forking(const Lock& lock) { return (lock.word.load_relaxed() & kLockFork
 bool fork_take(Lock& lock, unsigned patience_ms) {
   uintptr_t taken = kLockFork;
   for (unsigned waits = 0; !lock.word.cas_acquire(0, taken); waits++) {
+    is_interrupted |= lock_is_mine(lock);
     if (is_forking(lock) || lock_is_mine(lock) || waits == patience_ms) {
       // Who released it may have woken this thread and no other.
       if (waits > 0) lock_wake(lock);
@@ -81,10 +83,8 @@ constexpr unsigned kPatience_ms = 10, kTries = 100;
 // Whether the forking thread has the heap's lock, or goes without.
 bool gate_take_or_pass(HeapGate& gate, bool gives_up) {
   if (gate.state.load_relaxed() == HeapState::lost || fork_take(gate.lock, kPatience_ms)) return true;
-  bool is_mine = lock_is_mine(gate.lock);
-  is_interrupted |= is_mine;
   bool may_be_lost = gate.heap != thread_heap && gate.heap != &shared_heap;
-  return is_mine || (may_be_lost && (is_forking(gate.lock) || gives_up));
+  return lock_is_mine(gate.lock) || (may_be_lost && (is_forking(gate.lock) || gives_up));
 }
 
 void locks_untake() {
@@ -132,10 +132,10 @@ void orphan_all_others() {
   }
   registry.owned.store_relaxed(heap_is_usable(thread_heap) ? 1 : 0);
   // Who has borrowed one has vanished.
-  if (!is_fork_locked(extents_lock)) extents_salvage();
+  if (!is_fork_locked(extents_lock) && !lock_is_mine(extents_lock)) extents_salvage();
   Lock* const borrowable[] = {&registry.lock, &regions_lock, &purge_lock, &extents_lock};
   for (Lock* lock : borrowable) {
-    if (!is_fork_locked(*lock)) lock->word.store_relaxed(kLockFork);
+    if (!is_fork_locked(*lock) && !lock_is_mine(*lock)) lock->word.store_relaxed(kLockFork);
   }
 }
 

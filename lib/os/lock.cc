@@ -48,6 +48,15 @@ void lock_check_wait(LockRank rank) {
   PA_ASSERT(!is_stoppable(rank) || !os_signals_are_blocked() || lock_is_mine(fork_lock));
 }
 
+bool lock_pass(Lock& lock, uintptr_t from, uintptr_t to) {
+  uintptr_t word = lock.word.load_relaxed();
+  do {
+    if ((word & ~kLockContended) != from) return false;
+    // Acquire from one who has borrowed it before, release to one who borrows it next.
+  } while (!lock.word.cas_weak_acq_rel(word, to | (word & kLockContended)));
+  return true;
+}
+
 void lock_acquire_slow(Lock& lock) {
   if (lock_is_mine(lock)) {
     // Only a signal handler can get here: it interrupted this thread while it held the lock.

@@ -10,8 +10,8 @@
 //   every other lock is held with signals blocked (SharedLockGuard), where there are other threads; a single thread
 //   makes no such system call, which a sandbox may forbid (both checked with -Dchecks)
 //   the thread that forks holds every lock from the prepare handler to the parent and child
-//   handlers, but for heaps that are in use all the while (fork.cc); acquiring and releasing what it
-//   holds so does nothing, so that other libraries' fork handlers may allocate
+//   handlers, but for heaps that are in use all the while (fork.cc); what it holds so it may acquire, and gives
+//   back to the fork, so that other libraries' fork handlers may allocate
 //   who has waited for long for a lock that a fork holds may borrow it: the fork may be waiting for him, at a lock of
 //   libc's that he holds, and the child can do without what he changes
 // Who may use it: the os layer and above.
@@ -47,6 +47,8 @@ extern constinit Lock fork_lock;
 
 inline bool lock_try_acquire(Lock& lock);
 PA_NOINLINE void lock_acquire_slow(Lock& lock);
+// Passes a lock from one holder to another; false: the first one does not hold it. Inside fork().
+PA_NOINLINE bool lock_pass(Lock& lock, uintptr_t from, uintptr_t to);
 // Wakes one who sleeps.
 PA_NOINLINE void lock_wake(Lock& lock);
 void lock_check_order(LockRank rank, bool acquire);
@@ -61,8 +63,9 @@ inline bool lock_held_by_fork(const Lock& lock) { return lock_holder(lock) == kL
 
 // Acquire: what the last holder wrote before its release is visible from here.
 inline bool lock_try_acquire(Lock& lock) {
-  if (lock.word.load_relaxed() != 0 || !lock.word.cas_acquire(0, os_thread_id())) return lock_held_by_fork(lock);
-  if (kCheckLevel > 0) lock_check_order(lock.rank, true);
+  if (lock.word.load_relaxed() != 0 || !lock.word.cas_acquire(0, os_thread_id()))
+    return PA_UNLIKELY(lock_held_by_fork(lock)) && lock_pass(lock, kLockFork, os_thread_id());
+  if (kCheckLevel > 0 && !lock_is_mine(fork_lock)) lock_check_order(lock.rank, true);
   return true;
 }
 
@@ -73,7 +76,10 @@ inline void lock_acquire(Lock& lock) {
 
 // Release: publishes what this holder wrote to the next one.
 inline void lock_release(Lock& lock) {
-  if (lock_held_by_fork(lock)) return;
+  if (PA_UNLIKELY(lock_is_mine(fork_lock))) {
+    lock_pass(lock, os_thread_id(), kLockFork);
+    return;
+  }
   if (kCheckLevel > 0) lock_check_order(lock.rank, false);
   if (PA_UNLIKELY((lock.word.exchange_release(0) & kLockContended) != 0)) lock_wake(lock);
 }

@@ -34,7 +34,7 @@ def test_fork_handlers_of_a_linked_library(run, build, shared, linked, define):
 
 
 @pytest.mark.parametrize(
-    "forks, threads, interrupted", [(300, 0, "one"), (300, 4, "one"), (300, 4, "all"), (6, 4, "locked")]
+    "forks, threads, interrupted", [(300, 0, "one"), (300, 0, "alone"), (300, 4, "one"), (300, 4, "all"), (6, 4, "locked")]
 )
 def test_fork_in_a_signal_handler(laws, forks, threads, interrupted):
     # COMPAT 25

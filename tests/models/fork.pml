@@ -1,7 +1,7 @@
 /* fork(), its handlers, libc's locks, and signals that stop threads or interrupt them: a model for spin.
  *
  * What is here, and what it mirrors (functions and hashes below):
- *   lock_acquire      lock_try_acquire, lock_acquire_slow, lock_borrow
+ *   lock_acquire      lock_try_acquire, lock_acquire_slow, lock_pass, lock_borrow
  *   locks_take        and fork_take, fork_untake, locks_untake: the same names; with gate_take_or_pass
  *   fork_prepare      heap_fork_prepare
  *   fork_parent       heap_fork_parent: fork_end, orphans_drain
@@ -23,30 +23,28 @@
  * What is assumed: a signal handler forks only where it has interrupted malloc or free, of a thread that holds none of
  * libc's locks; libc's own fork fails otherwise. And, each needed (the macro drops it, and spin finds the fault):
  *   STOPPED_IN_LIBC   nobody is stopped who holds a lock of libc's that fork takes behind our prepare handler
- *   SLOW_HANDLER      another library's handler, inside malloc while the fork holds all locks, is not overtaken there
- *                     by one who borrows
  *   SHARED_HEAP       nobody whom the shared heap serves holds such a lock of libc's
- *   ALONE             a handler does not fork where it has interrupted a single thread, which blocks no signals, at the
- *                     extents
  *
  * Mutants, which must fail: LOCKS_FIRST, NO_BORROWING, WAITS_FOR_EVER, NEVER_GIVES_UP, TRIM_WAITS, UNTAKE_OVERWRITES,
- * BORROWED_IS_WHOLE. Smaller worlds: FORKS=1, NO_COLLECTOR, NO_ALLOCATOR, ONLY_STREAMS.
+ * BORROWED_IS_WHOLE, HANDLER_ONLY_LOOKS. Smaller worlds: FORKS=1, NO_COLLECTOR, NO_ALLOCATOR, ONLY_STREAMS; and ALONE: a
+ * single thread, which blocks no signals, and forks in a handler that has interrupted it at the extents.
  *
  * The functions that were read for this, and a hash of each (test_fork_model.py):
  *   lib/os/lock.h lock_held_by_fork 6a162bd10b79
- *   lib/os/lock.h lock_try_acquire bad28cdf0b91
- *   lib/os/lock.h lock_release fdd6ae2bb5e3
+ *   lib/os/lock.h lock_try_acquire f566591deb89
+ *   lib/os/lock.h lock_release 4518c79546f7
+ *   lib/os/lock.cc lock_pass ef4bca3d4cae
  *   lib/os/lock.cc lock_borrow ff2ffff248ce
  *   lib/os/lock.cc lock_acquire_slow eeab865ed50c
- *   lib/heap/fork.cc fork_take 69edde76a6d4
+ *   lib/heap/fork.cc fork_take 546ea0f41039
  *   lib/heap/fork.cc fork_untake d37b25653054
- *   lib/heap/fork.cc gate_take_or_pass 40fd7a65bec9
+ *   lib/heap/fork.cc gate_take_or_pass a2bcd2ea1fa8
  *   lib/heap/fork.cc locks_untake 346b4984bcbf
  *   lib/heap/fork.cc locks_take 97ee0827d2eb
- *   lib/heap/fork.cc orphan_all_others 6ccccac881d4
+ *   lib/heap/fork.cc orphan_all_others 59b82fa5126d
  *   lib/heap/fork.cc fork_end 389348b8e8b3
  *   lib/heap/fork.cc orphans_drain 1f86010c6248
- *   lib/heap/fork.cc heap_fork_prepare 7166458ff6e0
+ *   lib/heap/fork.cc heap_fork_prepare 6f3b8f6f1560
  *   lib/heap/fork.cc heap_fork_parent db5d03e59bf4
  *   lib/heap/fork.cc heap_fork_child f202220f4d08
  *   lib/heap/evict.cc heap_evict 45aa7d44ff0b
@@ -98,7 +96,11 @@ inline lock_acquire(lock) {
   assert(word[lock] != _pid); /* a handler that allocates where it has interrupted malloc */
   if
   :: atomic { word[lock] == 0 -> word[lock] = _pid; enter(lock) }
+#ifdef HANDLER_ONLY_LOOKS
   :: atomic { HELD_BY_FORK(lock) -> enter(lock) }
+#else
+  :: atomic { HELD_BY_FORK(lock) -> word[lock] = _pid; enter(lock) }
+#endif
 #if !defined(LOCKS_FIRST) && !defined(NO_BORROWING)
   /* lock_borrow */
   :: atomic { word[lock] == FORK && fork_lock != _pid && !IS_SHARED(lock) ->
@@ -112,6 +114,7 @@ inline lock_release(lock) {
     inside[lock] = 0;
     if
     :: HELD_BY_FORK(lock)
+    :: !HELD_BY_FORK(lock) && fork_lock == _pid -> word[lock] = FORK
     :: else -> word[lock] = 0
     fi
   }
@@ -232,7 +235,7 @@ inline fork_parent() {
   blocked[_pid] = false;
   /* orphans_drain */
   if
-  :: interrupted == HEAP(_pid)
+  :: interrupted < LOCKS
   :: else -> use_shared(EXTENTS)
   fi
 }
@@ -250,7 +253,7 @@ inline kernel_forks() {
     for (i : 0 .. LOCKS - 1) {
       if
       :: word[i] == FORK -> assert(inside[i] == 0)
-      :: word[i] == _pid -> assert(i == HEAP(_pid)) /* the interrupted code goes on with it */
+      :: word[i] == _pid -> assert(i == interrupted) /* whose code goes on with it */
       :: else -> assert(spared[i] && !IS_SHARED(i))
 #ifdef BORROWED_IS_WHOLE
          assert(IS_HEAP(i) || inside[i] == 0)
@@ -306,7 +309,6 @@ active proctype allocating() provided (RUNS) {
 }
 
 /* Locks that libc's fork takes behind ours. */
-/* Locks that libc's fork takes behind ours. */
 inline in_libc(libc_lock) { take(libc_lock); allocate(); libc_lock = 0 }
 
 active proctype stdio() provided (RUNS) {
@@ -331,12 +333,7 @@ active proctype stdio() provided (RUNS) {
 /* Another library's handlers, which run while the fork holds all locks: one allocates, or forks itself. */
 inline other_handler() {
   if
-#ifdef SLOW_HANDLER
   :: lock_acquire(EXTENTS); lock_release(EXTENTS)
-#else
-  :: atomic { HELD_BY_FORK(EXTENTS) -> assert(inside[EXTENTS] == 0) }
-  :: !HELD_BY_FORK(EXTENTS) -> lock_acquire(EXTENTS); lock_release(EXTENTS)
-#endif
   :: assert(fork_lock == _pid); fork_rest() /* heap_fork_prepare and heap_fork_parent only count */
   :: true
   fi

@@ -1,16 +1,19 @@
-/* fork_in_handler <forks> <threads> <one|all|locked>: a signal handler forks while the program is inside malloc or
- * free; in the main thread, or in all threads, several at a time, with fork handlers that hold a lock or without.
+/* fork_in_handler <forks> <threads> <one|alone|all|locked>: a signal handler forks while the program is inside malloc or
+ * free; in the main thread, also where there is no other and blocks are large; or in all threads, several at a time, with
+ * fork handlers that hold a lock or without.
  * Always: fork comes back; a child either leaves by _exit at once, or goes on where it was interrupted, its heap whole;
  * so is the parent's. */
 #include "check.h"
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 static atomic_int forked, ending;
 static int wanted;
 static bool interrupts_all, is_child;
+static size_t least;  // of a block's size
 
 static void handler(int signal) {
   (void)signal;
@@ -44,7 +47,7 @@ static void *body(void *argument) {
   while (!ending && forked < wanted) {
     void **slot = &kept[random_next(&state) % 64];
     free(*slot);
-    *slot = malloc(random_size(&state, 2 * MIB));
+    *slot = malloc(least + random_size(&state, 2 * MIB));
   }
   for (int i = 0; i < 64; i++) free(kept[i]);
   if (is_child) {
@@ -95,6 +98,14 @@ int main(int argc, char **argv) {
   if (strcmp(argv[3], "locked") == 0) pthread_atfork(take_lock, leave_lock, leave_lock);
   struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
   sigaction(SIGUSR1, &action, NULL);
+  if (strcmp(argv[3], "alone") == 0) {
+    struct itimerval often = {{0, 500}, {0, 500}};
+    least = 66000;
+    sigaction(SIGPROF, &action, NULL);
+    setitimer(ITIMER_PROF, &often, NULL);
+    body(NULL);
+    return 0;
+  }
   for (long i = 0; i < threads; i++) start_thread(&thread[i], body, (void *)(i + 1));
   pthread_t main_thread = pthread_self(), interrupter;
   start_thread(&interrupter, interrupt, &main_thread);
