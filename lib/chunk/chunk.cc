@@ -132,11 +132,12 @@ BlockPool* open_and_claim(Region& region, unsigned chunk, const RunRequest& requ
   header->info = ChunkInfo{&region, chunk, {}, {}};
   unsigned start = lowest_bit(eligible_starts(region.slices, request));
   BlockPool* run = run_claimed(region, chunk, start, request.count);
-  // Release: publishes the header to those who claim the other slices, and to those who look for open chunks.
-  words.free.store_release(region.slices & ~run_mask(start, request.count));
+  // Release: publishes the header to those who look for open chunks, and then to those who claim the other slices,
+  // which the child of a fork may do that has come between.
   region.open_chunks.or_release(uint64_t{1} << chunk);
   chunk_list(header);
   if (!chunk_is_listed(address_of(header))) some_unlisted.store_relaxed(true);
+  words.free.store_release(region.slices & ~run_mask(start, request.count));
   chunk_rebin(region, chunk);
   return run;
 }

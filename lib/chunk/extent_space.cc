@@ -331,13 +331,12 @@ void extents_salvage() {
   ExtentTotals found{};
   for (Extent* each = extent_from(0); each != nullptr; each = extent_from(extent_start(each) + kExtentUnit)) {
     ExtentUnit &first = *extent_unit(extent_start(each)), &last = *extent_unit(extent_end(each) - 1);
-    if (each->state != ExtentState::block) {
+    // A block of no size is on its way to be one, or to go.
+    if (each->state != ExtentState::block || each->block_size == 0 || each->block_size > each->size) {
       first.starting.store_relaxed(nullptr);
       if (last.ending == each) last.ending = nullptr;
       continue;
     }
-    // It was becoming a block, or none.
-    if (each->block_size == 0 || each->block_size > each->size) each->block_size = each->size;
     if (each->fresh_size > each->size) each->fresh_size = 0;
     last.ending = each;
     found.in_use += int64_t(each->size);

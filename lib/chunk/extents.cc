@@ -419,11 +419,13 @@ void* extent_move(void* p, size_t size) {
   size_t step = wanted >= kHugePageSize ? kHugePageSize : kExtentUnit;
   size_t span = extent_space.is_locked ? wanted : round_up(wanted + wanted / 4, step);
   if (!extent_map_reserve(span) || !extents_reserve(kCutMost)) return nullptr;
+  // No block is where nothing is mapped any more, also to the child of a fork.
+  const size_t block_size = block->block_size;
+  block_set_size(block, 0);
   void* moved = os_move(p, old_span, span);
   if (moved == nullptr) moved = os_move(p, old_span = old_size, span = wanted);
-  if (moved == nullptr) return nullptr;
+  if (moved == nullptr) return block_set_size(block, block_size), nullptr;
   unwatch(block);
-  block_set_size(block, 0);
   extent_erase(block);
   if (old_span != old_size) {
     accounts.used_free.sub_relaxed(int64_t(extent_used_size(behind)));

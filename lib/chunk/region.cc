@@ -67,6 +67,8 @@ bool region_add() {
   uint64_t slices = base != nullptr ? kAllSlices : run_mask(0, kShortSlices);
   if (base == nullptr) base = os_map((count = 1) * kShortSlices * kSliceSize, kChunkSize);
   if (base == nullptr) return false;
+  // Not those of one that has vanished in a fork while it added the region.
+  region->free_chunks.store_relaxed(0);
   region->slices = slices;
   region->base = static_cast<char*>(base);
   region->chunk_count = count;

@@ -86,10 +86,10 @@ void orphan_push(Heap* heap) {
 // Lets go of the calling thread's heap. From here on its own frees are remote ones.
 void heap_detach(Heap* heap) {
   remote_flush(*heap);
-  // Before signals are blocked (lock.h). A handler that allocates meanwhile finds a heap that has ended.
-  thread_heap = &heap_ended;
+  // Before signals are blocked (lock.h). The heap is the thread's until then: a handler may fork.
   lock_acquire(heap->gate->lock);
   SignalsBlocked blocked;
+  thread_heap = &heap_ended;
   heap_collect(*heap);
   heap_retire(*heap);
   PA_CHECK(heap_is_valid(*heap));
@@ -176,9 +176,10 @@ Heap* heap_attach() {
     registry.owned.store_relaxed(owned);
     if (owned > registry.owned_peak.load_relaxed()) registry.owned_peak.store_relaxed(owned);
     heap->gate->state.store_relaxed(HeapState::owned);
+    // A handler that forks finds it locked, or the thread's.
+    thread_heap = heap;
     lock_release(heap->gate->lock);
   }
-  thread_heap = heap;
   if (!early.started && early.heap == nullptr) early = EarlyHeap{heap, os_thread_id(), false};
   // May allocate, which works from here on. Should it fail, the heap stays with the ended thread.
   if (has_key) pthread_setspecific(registry.key, heap);

@@ -70,8 +70,9 @@ void lock_acquire_slow(Lock& lock) {
   }
   // Acquire as in lock_try_acquire. This holder counts as contended: a needless wake-up at its release is cheaper
   // than a lost one.
-  const uint64_t since_ms = os_clock_ms();
+  uint64_t since_ms = os_clock_ms();
   while (!lock.word.cas_acquire(0, os_thread_id() | kLockContended)) {
+    if (lock_holder(lock) != kLockFork) since_ms = os_clock_ms();
     if (lock_borrow(lock, since_ms)) break;
     lock_wait(lock, kSleepMost_ms);
   }
