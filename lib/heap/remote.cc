@@ -333,7 +333,7 @@ void heap_drain_orphan(Heap& heap) {
       heap_inherit(heap);
     } else if (without_thread && heap.mailbox.load_relaxed() != nullptr) {
       heap_collect(heap);
-      heap_changed(heap);
+      if (heap.is_trimmed) heap_changed(heap);  // else it is to be trimmed anyway
       chaos_note(ChaosEvent::orphan_drained);
     }
     lock_release(heap.gate->lock);
