@@ -3,14 +3,13 @@
 // Always holds: from prepare on the forking thread holds every lock, so that no other thread is inside a slow path and
 // every chain is at rest. But for some heaps, which the child never touches again, they are lost to it: whose holder is
 // stopped, in a handler that forks itself (kLockForking) or elsewhere for a second, and whose lock was borrowed
-// (lock.h). What its own interrupted code holds,
-// if a signal handler forks, that code goes on with afterwards on either side: its heap, and where a single thread
-// blocks no signals any lock. Other threads go on with their fast paths: what the child sees of each of their heaps is
-// a prefix of that thread's writes, and between any two writes of a fast path the lists are whole, and a pool's live
-// count at most one too high for each such thread (fast.h, remote.cc). So in the child every other thread's heap can
-// become an orphan, and be adopted: by whoever comes by first (heap_inherit), because a child that writes to every heap
-// copies them all. What the forking thread holds for the fork it need not take (lock.h): other libraries' handlers may
-// allocate in between.
+// (lock.h). What its own interrupted code holds, if a signal handler forks, that code goes on with afterwards on either
+// side: its heap, and where a single thread blocks no signals any lock. Other threads go on with their fast paths: what
+// the child sees of each of their heaps is a prefix of that thread's writes, and between any two writes of a fast path
+// the lists are whole, and a pool's live count at most one too high for each such thread (fast.h, remote.cc). So in the
+// child every other thread's heap can become an orphan, and be adopted: by whoever comes by first (heap_inherit),
+// because a child that writes to every heap copies them all. The forking thread may take what it holds for the fork
+// (lock.h): other libraries' handlers may allocate in between.
 //
 // Who waits for whom: libc's list of streams comes first, because libc takes it after this, and who holds it may need
 // memory. Then fork_lock, one fork at a time, and all others at once, with signals blocked until the fork is over: so a

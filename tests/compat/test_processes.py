@@ -59,7 +59,7 @@ def test_threads_stopped_by_signals(laws, what):
 
 @pytest.mark.parametrize("what", ["ended", "asleep"])
 def test_fork_copies_few_pages_of_many_heaps(run, build, what):
-    # COMPAT 28: a page for 64 heaps, and not one or more for each; libc itself copies one for each thread that waits
+    # COMPAT 28: a page for 32 heaps, and not one or more for each; libc itself copies one for each thread that waits
     program, threads = build("fork_pages.c"), 1000
     stock = [int(n) for n in run([program, threads, what], preload=False).ok().out.split()]
     pages = [int(n) for n in run([program, threads, what], env=STRICT).ok().out.split()]

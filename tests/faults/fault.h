@@ -29,6 +29,10 @@ struct Kind {
   bool has_half;    // whether the kernel may have done a part of it when it fails
 };
 
+template <long wanted>
+bool is_call(long number, Arguments) {
+  return number == wanted;
+}
 inline bool is_futex(long number, Arguments a, int command) {
   return number == SYS_futex && (a[1] & ~FUTEX_PRIVATE_FLAG) == command;
 }
@@ -37,22 +41,10 @@ inline bool is_memory(long number) {
 }
 
 inline constexpr Kind kKinds[] = {
-    {"mmap",
-     [](long number, Arguments) { return number == SYS_mmap; },
-     {ENOMEM, EAGAIN, EPERM, EEXIST, EINVAL, EACCES, ENODEV},
-     true,
-     false},
-    {"munmap", [](long number, Arguments) { return number == SYS_munmap; }, {ENOMEM, EINVAL}, false, false},
-    {"mremap",
-     [](long number, Arguments) { return number == SYS_mremap; },
-     {ENOMEM, EAGAIN, EFAULT, EINVAL, ENOSYS},
-     false,
-     false},
-    {"madvise",
-     [](long number, Arguments) { return number == SYS_madvise; },
-     {ENOMEM, EINVAL, EAGAIN, EIO, EBADF, EPERM, ENOSYS},
-     false,
-     true},
+    {"mmap", is_call<SYS_mmap>, {ENOMEM, EAGAIN, EPERM, EEXIST, EINVAL, EACCES, ENODEV}, true, false},
+    {"munmap", is_call<SYS_munmap>, {ENOMEM, EINVAL}, false, false},
+    {"mremap", is_call<SYS_mremap>, {ENOMEM, EAGAIN, EFAULT, EINVAL, ENOSYS}, false, false},
+    {"madvise", is_call<SYS_madvise>, {ENOMEM, EINVAL, EAGAIN, EIO, EBADF, EPERM, ENOSYS}, false, true},
     // As for memory that is locked.
     {"madvise-dontneed",
      [](long number, Arguments a) { return number == SYS_madvise && a[2] == MADV_DONTNEED; },
@@ -75,39 +67,19 @@ inline constexpr Kind kKinds[] = {
      {EFAULT, EAGAIN, EINVAL, ENOSYS},
      false,
      false},
-    {"membarrier",
-     [](long number, Arguments) { return number == SYS_membarrier; },
-     {EPERM, EINVAL, ENOSYS},
-     false,
-     false},
+    {"membarrier", is_call<SYS_membarrier>, {EPERM, EINVAL, ENOSYS}, false, false},
     // Those that block signals: what unblocks them is not refused where they were not.
     {"rt_sigprocmask",
      [](long number, Arguments a) { return number == SYS_rt_sigprocmask && a[2] != 0; },
      {EPERM, EFAULT, EINVAL, ENOSYS},
      false,
      false},
-    {"openat",
-     [](long number, Arguments) { return number == SYS_openat; },
-     {ENOENT, EACCES, EINTR, EMFILE, ENFILE, ENOMEM, EPERM},
-     false,
-     false},
-    {"read", [](long number, Arguments) { return number == SYS_read; }, {EIO, EINTR, EAGAIN, EISDIR}, false, true},
-    {"write",
-     [](long number, Arguments) { return number == SYS_write; },
-     {EIO, EINTR, EAGAIN, EPIPE, ENOSPC, EBADF},
-     false,
-     true},
-    {"fcntl", [](long number, Arguments) { return number == SYS_fcntl; }, {EBADF, EMFILE, EINVAL, EPERM}, false, false},
-    {"fstat",
-     [](long number, Arguments) { return number == SYS_fstat; },
-     {EBADF, ENOMEM, EOVERFLOW, EPERM},
-     false,
-     false},
-    {"prlimit64",
-     [](long number, Arguments) { return number == SYS_prlimit64; },
-     {EPERM, EINVAL, ENOSYS},
-     false,
-     false},
+    {"openat", is_call<SYS_openat>, {ENOENT, EACCES, EINTR, EMFILE, ENFILE, ENOMEM, EPERM}, false, false},
+    {"read", is_call<SYS_read>, {EIO, EINTR, EAGAIN, EISDIR}, false, true},
+    {"write", is_call<SYS_write>, {EIO, EINTR, EAGAIN, EPIPE, ENOSPC, EBADF}, false, true},
+    {"fcntl", is_call<SYS_fcntl>, {EBADF, EMFILE, EINVAL, EPERM}, false, false},
+    {"fstat", is_call<SYS_fstat>, {EBADF, ENOMEM, EOVERFLOW, EPERM}, false, false},
+    {"prlimit64", is_call<SYS_prlimit64>, {EPERM, EINVAL, ENOSYS}, false, false},
     // What a library can do without, in a sandbox that forbids it.
     {"optional",
      [](long number, Arguments a) {

@@ -104,4 +104,13 @@ struct Slot {
 
   bool try_lock() { return !taken.exchange(true, std::memory_order_acquire); }
   void unlock() { taken.store(false, std::memory_order_release); }
+
+  // Leaves `mine` here and gives what lay here, unless somebody is at it.
+  void swap(Held& mine) {
+    if (!try_lock()) return;
+    Held other = held;
+    held = mine;
+    unlock();
+    mine = other;
+  }
 };

@@ -47,14 +47,7 @@ void release(Held& held) {
 }
 
 // Leaves `held` to whoever comes by, and gets what lay there.
-void swap_with_shared(Held& held, Random& random) {
-  Slot& slot = shared[random.below(kShared)];
-  if (!slot.try_lock()) return;
-  Held other = slot.held;
-  slot.held = held;
-  slot.unlock();
-  held = other;
-}
+void swap_with_shared(Held& held, Random& random) { shared[random.below(kShared)].swap(held); }
 
 // The pool runs empty again and again.
 void use_and_free(Random& random) {

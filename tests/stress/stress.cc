@@ -141,14 +141,7 @@ void resize(Held& held, Random& random) {
 
 Slot shared[kShared];
 
-void swap_with_shared(Held& held, Random& random) {
-  Slot& slot = shared[random.below(kShared)];
-  if (!slot.try_lock()) return;
-  Held other = slot.held;
-  slot.held = held;
-  slot.unlock();
-  held = other;
-}
+void swap_with_shared(Held& held, Random& random) { shared[random.below(kShared)].swap(held); }
 
 // --- Threads --------------------------------------------------------------------------------------------
 
