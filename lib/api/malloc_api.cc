@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "heap/find.h"
-#include "heap/foreign.h"
 #include "heap/large.h"
 #include "os/os.h"
 
@@ -46,8 +45,14 @@ void* move_block(void* p, size_t old_size, size_t new_size) {
   if (moved == nullptr) moved = alloc_any(new_size, nullptr);
   if (moved == nullptr) return new_size <= old_size ? p : checked(nullptr);
   memcpy(moved, p, old_size < new_size ? old_size : new_size);
-  api_free(p);
+  heap_free(p, Caller::realloc);
   return moved;
+}
+
+// Whether `caller` was given a block that is free.
+bool is_double_free(Caller caller, BlockPool* pool, const void* p) {
+  const Block* block = static_cast<const Block*>(p);
+  return PA_UNLIKELY(block_is_linked(block)) && misuse_is_double_free(caller, pool, block);
 }
 
 // Whether a block of a pool may keep its place when its size changes: what it does not need is at most a fifth of it.
@@ -73,16 +78,17 @@ void* api_calloc(size_t count, size_t size) {
 
 void* api_realloc(void* p, size_t size) {
   if (p == nullptr) return api_malloc(size);
-  const BlockPool* pool = pool_find(p);
+  BlockPool* pool = pool_find(p);
   size_t old_size = pool != nullptr ? class_size(pool->size_class) : large_usable_size(p);
-  if (PA_UNLIKELY(old_size == 0)) {
+  bool is_free = pool != nullptr && is_double_free(Caller::realloc, pool, p);
+  if (PA_UNLIKELY(old_size == 0)) misuse_pointer(Caller::realloc, p);
+  if (PA_UNLIKELY(old_size == 0 || is_free)) {
     // Its size is unknown and its bytes must stay: all that can be done is to say no.
-    foreign_pointer("realloc", p);
     errno = EINVAL;
     return nullptr;
   }
   if (PA_UNLIKELY(size == 0)) {
-    api_free(p);
+    heap_free(p, Caller::realloc);
     return nullptr;
   }
   if (size > kRequestMax) return checked(nullptr);
@@ -128,7 +134,7 @@ size_t api_usable_size(const void* p) {
   if (p == nullptr) return 0;
   if (const BlockPool* pool = pool_find(p)) return class_size(pool->size_class);
   size_t size = large_usable_size(p);
-  if (size == 0) foreign_pointer("malloc_usable_size", p);
+  if (size == 0) misuse_pointer(Caller::usable_size, p);
   return size;
 }
 

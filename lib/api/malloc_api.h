@@ -17,7 +17,7 @@ PA_INLINE void* api_malloc(size_t size) {
   void* block = heap_malloc(size);
   return PA_LIKELY(block != nullptr) ? block : malloc_slow(size);
 }
-PA_INLINE void api_free(void* p) { heap_free(p); }
+PA_INLINE void api_free(void* p) { heap_free(p, Caller::free); }
 
 // C23 7.24.3.2: the product of both is checked; the block is zero.
 void* api_calloc(size_t count, size_t size);
@@ -39,7 +39,10 @@ void* api_pvalloc(size_t size);
 size_t api_usable_size(const void* p);
 
 // C23 7.24.3.4 and 7.24.3.5: the sizes are hints, wrong ones are harmless.
-PA_INLINE void api_free_sized(void* p, size_t) { heap_free(p); }
-PA_INLINE void api_free_aligned_sized(void* p, size_t, size_t) { heap_free(p); }
+PA_INLINE void api_free_sized(void* p, size_t) { heap_free(p, Caller::free_sized); }
+PA_INLINE void api_free_aligned_sized(void* p, size_t, size_t) { heap_free(p, Caller::free_aligned_sized); }
+// [new.delete], every form.
+PA_INLINE void api_delete(void* p) { heap_free(p, Caller::delete_one); }
+PA_INLINE void api_delete_array(void* p) { heap_free(p, Caller::delete_array); }
 
 }  // namespace poolalloc

@@ -9,7 +9,7 @@
 
 #include "chunk/accounts.h"
 #include "chunk/huge_pages.h"
-#include "heap/foreign.h"
+#include "heap/misuse.h"
 #include "heap/purge_thread.h"
 #include "os/message.h"
 
@@ -39,6 +39,13 @@ bool apply_foreign(const char* value) {
   static constexpr const char* kNames[] = {"ignore", "warn", "abort"};
   int index = index_of(value, kNames);
   if (index >= 0) foreign_policy.store_relaxed(ForeignPolicy(index));
+  return index >= 0;
+}
+
+bool apply_misuse(const char* value) {
+  static constexpr const char* kNames[] = {"abort", "warn", "ignore"};
+  int index = index_of(value, kNames);
+  if (index >= 0) misuse_policy.store_relaxed(MisusePolicy(index));
   return index >= 0;
 }
 

@@ -92,9 +92,10 @@ typedef struct poolalloc_stats {
   size_t peak_bytes;      /* most address space that pools and large blocks ever used at one time */
   size_t thread_count;    /* threads that have allocated and still run */
   size_t thread_peak;     /* most of those at one time */
-  size_t foreign_frees;   /* invalid pointers handed to free, realloc and malloc_usable_size */
+  size_t foreign_frees;   /* pointers handed to free and realloc that may be another allocator's */
   size_t budget_bytes;    /* free memory that may be kept for reuse at this moment; SIZE_MAX: any */
   size_t needed_again_bytes; /* of purged_bytes, what was taken again later */
+  size_t misuses;         /* blocks freed twice, pointers that no allocator has returned, free blocks written to */
 } poolalloc_stats;
 
 /* Fills *stats; `size` is sizeof(poolalloc_stats) as the caller knows it, and no more is written. */

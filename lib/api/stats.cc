@@ -9,8 +9,8 @@
 #include "api/export.h"
 #include "base/chaos.h"
 #include "chunk/accounts.h"
-#include "heap/foreign.h"
 #include "heap/heap.h"
+#include "heap/misuse.h"
 #include "heap/usage.h"
 #include "os/message.h"
 
@@ -45,6 +45,7 @@ poolalloc_stats stats_gather() {
   stats.thread_count = heap_thread_count();
   stats.thread_peak = heap_thread_peak();
   stats.foreign_frees = foreign_count();
+  stats.misuses = misuse_count();
   int64_t budget = budget_now(accounts.retention);
   stats.budget_bytes = budget < kUnlimited ? size_t(budget) : SIZE_MAX;
   stats.needed_again_bytes = accounts.retention.needed_again.load_relaxed();
@@ -72,9 +73,9 @@ PA_COLD void stats_print_summary() {
   print_bytes("  needed again    ", stats.needed_again_bytes, " of that");
   Message threads;
   threads.text("  threads         ").number(stats.thread_peak).text(" at most at one time").send();
-  if (stats.foreign_frees != 0) {
+  if (stats.foreign_frees + stats.misuses != 0) {
     Message foreign;
-    foreign.text("  invalid frees   ").number(stats.foreign_frees).send();
+    foreign.text("  invalid frees   ").number(stats.foreign_frees + stats.misuses).send();
   }
   chaos_report();
 }

@@ -83,18 +83,18 @@ struct Atomic {
   }
 };
 
-// Whether two neighbouring words, aligned to 16 bytes, are both zero at one instant. Writes what is there already.
-inline bool atomic_pair_is_zero(void* pair) {
+// Whether two neighbouring words, aligned to 16 bytes, are these at one instant. Writes what is there already.
+inline bool atomic_pair_is(void* pair, uint64_t first, uint64_t second) {
   atomic_operation_note();
 #if defined(__x86_64__)
-  uint64_t low = 0;
-  uint64_t high = 0;
-  bool is_zero;
+  uint64_t low = first;
+  uint64_t high = second;
+  bool is_same;
   __asm__ __volatile__("lock cmpxchg16b (%3)"
-                       : "=@ccz"(is_zero), "+a"(low), "+d"(high)
-                       : "r"(pair), "b"(uint64_t{0}), "c"(uint64_t{0})
+                       : "=@ccz"(is_same), "+a"(low), "+d"(high)
+                       : "r"(pair), "b"(first), "c"(second)
                        : "memory");
-  return is_zero;
+  return is_same;
 #elif defined(__aarch64__)
   uint64_t low;
   uint64_t high;
@@ -104,7 +104,7 @@ inline bool atomic_pair_is_zero(void* pair) {
                          : "=&r"(low), "=&r"(high), "=&r"(interrupted)
                          : "r"(pair)
                          : "memory");
-    if ((low | high) != 0) return false;
+    if (low != first || high != second) return false;
   } while (interrupted != 0);
   return true;
 #endif

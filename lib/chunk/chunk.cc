@@ -35,7 +35,7 @@ uint64_t eligible_starts(uint64_t free, const RunRequest& request) {
 
 BlockPool* run_claimed(Region& region, unsigned chunk, unsigned start, unsigned count) {
   slices_account(region.chunks[chunk], run_mask(start, count));
-  BlockPool* first = &reinterpret_cast<Chunk*>(chunk_address(region, chunk))->slices[start];
+  BlockPool* first = &chunk_of(chunk_address(region, chunk))->slices[start];
   PA_ASSERT(first->state == SliceState::free && first->owner == nullptr);
   return first;
 }
@@ -127,7 +127,7 @@ BlockPool* open_and_claim(Region& region, unsigned chunk, const RunRequest& requ
   // Pages that exist keep their size.
   chunk_advise_huge(region, chunk, request.wants_huge);
   if (is_clean) purge_in_exchange(chunk_size(region), MemoryKind::extents);
-  Chunk* header = reinterpret_cast<Chunk*>(chunk_address(region, chunk));
+  Chunk* header = chunk_of(chunk_address(region, chunk));
   if (!is_clean) memset(static_cast<void*>(header), 0, sizeof(Chunk));
   header->info = ChunkInfo{&region, chunk, {}, {}};
   unsigned start = lowest_bit(eligible_starts(region.slices, request));

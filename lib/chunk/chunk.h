@@ -1,9 +1,10 @@
 // Chunks: 4 MiB of address space each, cut into 64 slices for pools, with a header of descriptors.
 //
 // Layout of an open chunk (addresses relative to its 4 MiB-aligned start):
-//   0 .. 4095      64 descriptors, one per slice
-//   4096 .. 4415   ChunkInfo
-//   4416 ..        the rest of slice 0, then slices 1 to 63
+//   0 .. 61119      what slice 0 has for a pool
+//   61120 .. 61439  ChunkInfo
+//   61440 .. 65535  64 descriptors, one per slice
+//   65536 ..        slices 1 to 63
 //
 // Always holds:
 //   a chunk is closed (wholly free, no header, its bit in its region's free_chunks) or open (header valid, its bit in
@@ -29,17 +30,20 @@ struct alignas(kCacheLine) ChunkInfo {
   uint16_t looked[kSlicesPerChunk];
 };
 
+// The header. At the end of slice 0, so that all slices have their first block at their start.
 struct Chunk {
-  BlockPool slices[kSlicesPerChunk];
   ChunkInfo info;
+  BlockPool slices[kSlicesPerChunk];
 };
 
 inline constexpr size_t kChunkHeaderSize = sizeof(Chunk);
-static_assert(kChunkHeaderSize == 4096 + 5 * kCacheLine);
+inline constexpr size_t kChunkHeaderOffset = kSliceSize - kChunkHeaderSize;
+static_assert(kChunkHeaderSize == 5 * kCacheLine + 4096);
 
 // --- Where things stand -------------------------------------------------------------------------
 
-inline Chunk* chunk_of(const void* p) { return pointer_to<Chunk>(round_down(address_of(p), kChunkSize)); }
+inline uintptr_t chunk_start(const void* p) { return round_down(address_of(p), kChunkSize); }
+inline Chunk* chunk_of(const void* p) { return pointer_to<Chunk>(chunk_start(p) + kChunkHeaderOffset); }
 
 // The descriptor of the slice that contains p, whose chunk must have a header.
 PA_INLINE BlockPool* descriptor_of(uintptr_t p) {
@@ -47,17 +51,19 @@ PA_INLINE BlockPool* descriptor_of(uintptr_t p) {
   uintptr_t chunk_index = p >> kChunkShift;
   // Keeps the compiler from turning the two shifts into a mask: free() has the index at hand.
   __asm__("" : "+r"(chunk_index));
-  return pointer_to<BlockPool>((chunk_index << kChunkShift) |
+  return pointer_to<BlockPool>((chunk_index << kChunkShift) + kChunkHeaderOffset + offsetof(Chunk, slices) +
                                ((p >> (kSliceShift - kDescriptorShift)) & kDescriptorMask));
 }
 PA_INLINE BlockPool* descriptor_of(const void* p) { return descriptor_of(address_of(p)); }
 
 inline unsigned slice_index(const BlockPool* pool) { return unsigned(pool - chunk_of(pool)->slices); }
 inline char* slice_address(const BlockPool* pool) {
-  return reinterpret_cast<char*>(chunk_of(pool)) + slice_index(pool) * kSliceSize;
+  return pointer_to<char>(chunk_start(pool) + slice_index(pool) * kSliceSize);
 }
-// Bytes at the front of the slice that the chunk header takes.
-inline size_t slice_header_size(const BlockPool* pool) { return slice_index(pool) == 0 ? kChunkHeaderSize : 0; }
+// Bytes of so many slices, without the chunk header; only a run of one is slice 0.
+inline size_t slices_span(const BlockPool* first, unsigned count) {
+  return slice_index(first) == 0 ? kChunkHeaderOffset : count * kSliceSize;
+}
 
 // Whether an open chunk contains the address, listed or not.
 bool chunk_is_open_slow(uintptr_t address);

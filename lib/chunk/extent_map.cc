@@ -93,6 +93,16 @@ Extent* extent_from(uintptr_t address) {
   return nullptr;
 }
 
+Extent* extent_around(uintptr_t address) {
+  for (uintptr_t at = address;; at = round_down(at, kExtentUnit) - 1) {
+    ExtentUnit* unit = extent_unit(at);
+    if (unit == nullptr) return nullptr;
+    Extent* extent = unit->starting.load_relaxed();
+    if (extent == nullptr || extent->start.load_relaxed() > address) continue;
+    return address - extent->start.load_relaxed() < extent->size ? extent : nullptr;
+  }
+}
+
 bool extent_map_cover(uintptr_t start, size_t size) {
   constexpr uintptr_t kLeafSize = uintptr_t{1} << kLeafShift;
   if ((start + size - 1) >> kAddressBits != 0) return false;

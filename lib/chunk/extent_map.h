@@ -24,6 +24,9 @@ ExtentUnit* extent_unit(uintptr_t address);
 // held.
 Extent* extent_from(uintptr_t address);
 
+// The extent that contains `address`; nullptr: none. Looks at one unit after the other; extents_lock held.
+Extent* extent_around(uintptr_t address);
+
 // All with extents_lock held. Makes entries for [start, start+size); false: no memory.
 bool extent_map_cover(uintptr_t start, size_t size);
 // Sees to it that the next extent_map_cover of so many bytes, wherever they are, does not fail; false: no memory.

@@ -2,7 +2,7 @@
 //
 // Always holds: a chunk's tag stands in its place of the table only while the chunk has a valid header, so whoever
 // finds it may read the descriptors. Chunks whose numbers have the same low bits share a place, of which one can be
-// listed: chunks 512 GiB apart. An open chunk that is not listed is found by region_find_open, in slow paths. Untouched
+// listed: chunks 256 GiB apart. An open chunk that is not listed is found by region_find_open, in slow paths. Untouched
 // parts of the table are zero pages that cost nothing.
 // Synchronization: atomic. Relaxed is enough: a thread that frees a block got it, directly or not,
 // from the thread that allocated it, and with it the view of the tag and of the header.
@@ -17,7 +17,7 @@
 namespace poolalloc {
 
 struct ChunkTags {
-  static constexpr size_t kPlaces = size_t{1} << 17;
+  static constexpr size_t kPlaces = size_t{1} << 16;
   Atomic<uint32_t> places[kPlaces];  // a chunk's number: its address / kChunkSize; 0: nobody's
 };
 static_assert(kAddressBits - kChunkShift < 32, "a chunk's number fits");

@@ -52,7 +52,8 @@ size_t purge_closed_chunk(Region& region, unsigned chunk) {
 // Free dirty slices of an open chunk among the bits `within`, in runs of at least `least`.
 size_t purge_runs(Region& region, unsigned chunk, uint64_t within, unsigned least, bool tears = false) {
   ChunkWords& words = region.chunks[chunk];
-  const size_t header = round_up(kChunkHeaderSize, os_page_size());
+  // The header's pages stay.
+  const size_t before_header = round_down(kChunkHeaderOffset, os_page_size());
   size_t purged = 0;
   uint64_t tried = 0;
   for (;;) {
@@ -61,12 +62,12 @@ size_t purge_runs(Region& region, unsigned chunk, uint64_t within, unsigned leas
     uint64_t starts = run_starts(candidates, least);
     if (starts == 0) return purged;
     unsigned start = lowest_bit(starts);
-    unsigned count = lowest_run_length(candidates >> start);
+    unsigned count = start == 0 ? 1 : lowest_run_length(candidates >> start);
     uint64_t bits = run_mask(start, count);
     if (!words.free.cas_weak_acquire(free, free & ~bits)) continue;
     tried |= bits;
-    size_t from = start == 0 ? header : start * kSliceSize;
-    purged += purge_claimed(words, chunk_address(region, chunk) + from, bits, (start + count) * kSliceSize - from);
+    size_t size = start == 0 ? before_header : count * kSliceSize;
+    purged += purge_claimed(words, chunk_address(region, chunk) + start * kSliceSize, bits, size);
     // Or the kernel would make torn pages huge again.
     if (tears) chunk_advise_huge(region, chunk, false);
     // Release: as above.

@@ -133,7 +133,7 @@ template <typename Visit>
 inline void open_chunks_each(Visit visit) {
   regions_find([&](Region& region) {
     for (uint64_t open = region.open_chunks.load_relaxed(); open != 0; open &= open - 1) {
-      visit(reinterpret_cast<Chunk*>(chunk_address(region, lowest_bit(open))));
+      visit(chunk_of(chunk_address(region, lowest_bit(open))));
     }
     return false;
   });

@@ -7,6 +7,7 @@
 #include "chunk/purge.h"
 #include "chunk/region.h"
 #include "heap/holes.h"
+#include "heap/misuse.h"
 #include "heap/remote.h"
 #include "os/os.h"
 
@@ -29,10 +30,10 @@ constinit Atomic<int64_t> huge_empty{0};
 // Whether those are more than may be kept, so that huge pages are torn for them. Synchronization: a hint.
 constinit Atomic<bool> may_tear{false};
 
-// Whether the list has no head and the pool no live block, at one instant.
-bool is_bare(FreeList& list) {
+// Whether the pool's list, the active one, is empty and the pool has no live block, at one instant.
+bool is_bare(FreeList& list, const BlockPool& pool) {
   // Acquire: the owner's frees that led there are done. (Here for the thread sanitizer's eyes.)
-  return atomic_pair_is_zero(&list) && __atomic_load_n(&list.count, __ATOMIC_ACQUIRE) == 0;
+  return atomic_pair_is(&list, address_of(list_end(pool)), 0) && __atomic_load_n(&list.count, __ATOMIC_ACQUIRE) == 0;
 }
 
 static_assert(offsetof(Heap, active) == 0 && sizeof(FreeList) == 16, "each list is a pair of words");
@@ -46,7 +47,7 @@ int64_t heap_seize(Heap& heap, bool tears) {
     FreeList& list = heap.active[c];
     // A list has blocks only if there is an active pool.
     bool is_empty = __atomic_load_n(&list.count, __ATOMIC_RELAXED) == 0;
-    if (!is_empty || __atomic_load_n(&list.head, __ATOMIC_RELAXED) == nullptr) continue;
+    if (!is_empty || list_is_empty(list)) continue;
     PoolChain& chain = heap.chains[c];
     // The one that was seized before may still be in force, or not: for the owner to find out.
     if (chain.seized != nullptr) continue;
@@ -55,7 +56,7 @@ int64_t heap_seize(Heap& heap, bool tears) {
       continue;
     }
     chaos_gap();
-    chain.seized = __atomic_exchange_n(&list.head, nullptr, __ATOMIC_RELAXED);
+    chain.seized = __atomic_exchange_n(&list.head, list_end(*chain.active), __ATOMIC_RELAXED);
   }
   heap.seized_ms = os_clock_ms();
   return spared;
@@ -77,7 +78,7 @@ void seized_take(Heap& heap, Evicted& evicted) {
   for (unsigned c = 0; c < kClassCount; c++) {
     if (heap.chains[c].seized == nullptr) continue;
     chaos_gap();
-    if (!is_bare(heap.active[c])) continue;
+    if (!is_bare(heap.active[c], *heap.chains[c].active)) continue;
     chaos_gap();
     heap_pool_evict(heap, c);
     chaos_note(ChaosEvent::evicted);
@@ -204,6 +205,7 @@ void heap_evict_others() {
 }
 
 void heap_slow_path_end(size_t released) {
+  misuse_report();
   if (heap_is_usable(thread_heap)) heap_shed_excess(*thread_heap);
   purge_excess(released);
   uint64_t window = accounts.retention.window_start.load_relaxed();

@@ -2,14 +2,14 @@
 //
 //   malloc(n)                                free(p)
 //     heap_malloc: pop                         heap_free: push, count down
-//     heap_malloc_slow                         heap_free_slow: foreign, remote, large, interior slices
+//     heap_malloc_slow                         heap_free_slow: remote, large, interior slices, misuse
 //       heap_refill:                           heap_pool_trap: the pool is empty, or must wake
 //         recycle, bump, advance, grow
 //     large_alloc
 //
 // Preconditions of pushing in heap_free: the chunk is ours, the slice is the first of a pool of this
-// thread's heap, and p is a multiple of the block size away from its start. Any other pointer, null
-// and foreign ones included, fails one of the three tests and takes the slow path.
+// thread's heap, a block that has been handed out starts at p, and its first word is no link: so it is not free. Any
+// other pointer, null and foreign ones included, fails one of the four tests and takes the slow path.
 //
 // Always holds: a forked child, whose memory stops anywhere between two stores of these paths, finds
 // whole lists; at worst a block is lost there.
@@ -18,7 +18,7 @@
 
 #include "chunk/chunk.h"
 #include "heap/heap.h"
-#include "heap/remote.h"
+#include "heap/misuse.h"
 
 namespace poolalloc {
 
@@ -28,17 +28,20 @@ PA_INLINE void* heap_malloc(size_t size) {
   Heap* heap = thread_heap;
   if (PA_UNLIKELY(heap == nullptr)) return nullptr;
   FreeList& list = *byte_offset<FreeList>(heap, heap->small_lists.offset[(size + 15) / 16]);
-  return list_pop(list);
+  // Pools of such blocks are one slice.
+  return list_pop(list, kSliceSize);
 }
 
-PA_INLINE void heap_free(void* p) {
+PA_INLINE void heap_free(void* p, Caller caller) {
   uintptr_t address = address_of(p);
-  if (PA_UNLIKELY(!chunk_is_listed(address))) return heap_free_slow(p);
+  if (PA_UNLIKELY(!chunk_is_listed(address))) return heap_free_slow(p, caller);
   BlockPool* pool = descriptor_of(address);
-  if (PA_UNLIKELY(pool->owner != thread_heap)) return heap_free_slow(p);
-  if (PA_UNLIKELY(!is_multiple(address % kSliceSize, pool->reciprocal))) return heap_free_slow(p);
+  if (PA_UNLIKELY(pool->owner != thread_heap)) return heap_free_slow(p, caller);
+  if (PA_UNLIKELY(!block_pool_has(*pool, address % kSliceSize))) return heap_free_slow(p, caller);
+  Block* block = static_cast<Block*>(p);
+  if (PA_UNLIKELY(block_is_linked(block))) return heap_free_slow(p, caller);
   FreeList& list = *pool->list;
-  list_push(list, static_cast<Block*>(p));
+  list_push(list, block);
   if (PA_UNLIKELY(list_count_down(list))) heap_pool_trap(pool);
 }
 

@@ -7,7 +7,9 @@
 
 #include "chunk/accounts.h"
 #include "chunk/purge.h"
+#include "heap/find.h"
 #include "heap/holes.h"
+#include "heap/misuse.h"
 #include "heap/purge_thread.h"
 #include "heap/remote.h"
 #include "heap/usage.h"
@@ -35,10 +37,18 @@ void seized_return(Heap& heap, unsigned size_class) {
   chain.seized = nullptr;
   FreeList& list = heap.active[size_class];
   BlockPool* pool = chain.active;
-  int64_t missing = int64_t(pool->size) - pool_first_index(*pool) - pool_hidden(pool) - list.count;
-  Block** end = &list.head;
-  for (; *end != nullptr; end = &(*end)->next) missing--;
-  if (missing > 0) *end = seized;
+  int64_t missing = int64_t(pool->size) - pool_hidden(pool) - list.count;
+  Block* last = nullptr;
+  bool is_whole = list_each(*pool, slice_address(pool), list.head, [&](Block* block) {
+    last = block;
+    missing--;
+  });
+  if (!is_whole) return pool_give_up(pool);
+  if (missing > 0 && last != nullptr) {
+    last->link = link_to(last, seized);
+  } else if (missing > 0) {
+    list.head = seized;
+  }
   chaos_note(missing > 0 ? ChaosEvent::seized_returned : ChaosEvent::seized_found);
 }
 
@@ -80,14 +90,14 @@ void pool_deactivate(Heap& heap, BlockPool* pool) {
   pool->parked_list = heap.active[c];
   pool->list = &pool->parked_list;
   pool->state = SliceState::partial;
-  heap.active[c] = FreeList{nullptr, 0};
+  heap.active[c] = FreeList{&no_block.end, 0};
   heap.chains[c].active = nullptr;
 }
 
 // Partial, on no chain, every block live -> parked.
 void pool_park(BlockPool* pool) {
-  unsigned blocks = pool->capacity - pool_first_index(*pool);
-  PA_ASSERT(pool->parked_list.head == nullptr && pool->parked_list.count >= int64_t(blocks));
+  unsigned blocks = pool->capacity;
+  PA_ASSERT(list_is_empty(pool->parked_list) && pool->parked_list.count >= int64_t(blocks));
   pool->state = SliceState::parked;
   pool->parked_list.count = block_pool_wake_count(blocks);
 }
@@ -122,8 +132,7 @@ BlockPool* pool_grow(Heap& heap, unsigned size_class) {
   unsigned slices = class_slices(size_class, heap.chains[size_class].pool_count);
   BlockPool* pool = slices_acquire(slices, class_is_dense(heap, size_class));
   if (pool == nullptr) return nullptr;
-  block_pool_init(*pool, &heap, size_class, class_size(size_class), slice_header_size(pool), slices * kSliceSize);
-  pool->slice_count = uint8_t(slices);
+  block_pool_init(*pool, &heap, size_class, class_size(size_class), slices_span(pool, slices));
   for (unsigned i = 1; i < slices; i++) {
     pool[i].state = SliceState::interior;
     pool[i].back = uint8_t(i);
@@ -144,6 +153,11 @@ bool pool_bump(Heap& heap, BlockPool* pool) {
   return true;
 }
 
+// Whether a partial pool has nothing to give.
+bool pool_is_full(const BlockPool& pool) {
+  return list_is_empty(pool.parked_list) && pool.size == pool.capacity && pool_hidden(&pool) == 0;
+}
+
 // Notes whether the blocks of a wide pool, all handed out, are filled.
 void pool_judge(Heap& heap, const BlockPool& pool) {
   size_t size = class_size(pool.size_class);
@@ -157,7 +171,7 @@ void active_put_away(Heap& heap, BlockPool* pool) {
   pool_deactivate(heap, pool);
   if (pool->parked_list.count <= 0) {
     pool_release(heap, pool);
-  } else if (pool->parked_list.head == nullptr && pool->size == pool->capacity && pool_hidden(pool) == 0) {
+  } else if (pool_is_full(*pool)) {
     pool_park(pool);
   } else {
     chain_push(heap.chains[pool->size_class], pool);
@@ -184,15 +198,23 @@ void heap_report_untouched(Heap& heap) {
   heap.untouched_change = 0;
 }
 
+// Whether a pool's list begins with what is no block of the pool, or with a block that leads to such.
+static bool list_is_broken(const BlockPool& pool) {
+  auto is_right = [&](const Block* block) { return block == list_end(pool) || pool_find(block) == &pool; };
+  const Block* head = pool.list->head;
+  return !is_right(head) || (head != list_end(pool) && !is_right(block_after(head, link_step(head))));
+}
+
 bool heap_refill(Heap& heap, unsigned size_class) {
   FreeList& list = heap.active[size_class];
   PoolChain& chain = heap.chains[size_class];
   // Recycle: what other threads gave back may be for the active pool.
   heap_collect(heap);
   seized_return(heap, size_class);
-  if (list.head != nullptr) return true;
-  // Bump.
   if (chain.active != nullptr) {
+    if (PA_UNLIKELY(list_is_broken(*chain.active))) pool_give_up(chain.active);
+    if (!list_is_empty(list)) return true;
+    // Bump.
     if (pool_bump(heap, chain.active)) return true;
     if (chain.first == nullptr) pool_judge(heap, *chain.active);
     active_put_away(heap, chain.active);
@@ -203,7 +225,7 @@ bool heap_refill(Heap& heap, unsigned size_class) {
     BlockPool* pool = chain.first;
     chain_remove(chain, pool);
     pool_activate(heap, pool);
-    return list.head != nullptr || pool_bump(heap, pool);
+    return !list_is_empty(list) || pool_bump(heap, pool);
   }
   // Grow.
   BlockPool* pool = pool_grow(heap, size_class);
@@ -222,7 +244,7 @@ void heap_pool_settle(Heap& heap, BlockPool* pool) {
       return pool_release(heap, pool);
     case SliceState::parked: {
       if (pool->parked_list.count > 0) return;
-      int64_t live = block_pool_live(*pool, pool_first_index(*pool));
+      int64_t live = block_pool_live(*pool);
       return live == 0 ? pool_release(heap, pool) : pool_wake(heap, pool, live);
     }
     default:
@@ -287,7 +309,7 @@ int64_t heap_pool_live(const BlockPool& pool) {
   int64_t count = __atomic_load_n(&pool.parked_list.count, __ATOMIC_ACQUIRE);
   // The owner is on its way to look at the pool, or about to: heap_pool_trap.
   if (count <= 0) return -1;
-  return block_pool_live(pool.state, pool.capacity - pool_first_index(pool), count);
+  return block_pool_live(pool.state, pool.capacity, count);
 }
 
 void heap_pool_vacate(Heap& heap, BlockPool* pool) {
@@ -302,15 +324,15 @@ void heap_pool_evict(Heap& heap, unsigned size_class) {
   chain.seized = nullptr;
   heap.untouched_change -= int64_t(pool_untouched(*pool));
   pool->list = &pool->parked_list;
-  pool->parked_list = FreeList{nullptr, 0};
-  pool->size = uint16_t(pool_first_index(*pool));
+  pool->parked_list = FreeList{list_end(*pool), 0};
+  block_pool_set_size(*pool, 0);
   pool_holes_forget(pool);
   SliceState state = SliceState::partial;
   __atomic_store(&pool->state, &state, __ATOMIC_RELAXED);
   heap.untouched_change += int64_t(pool_untouched(*pool));
   chain_push(chain, pool);
   heap.has_evicted = true;
-  pages_purge(slice_address(pool) + slice_header_size(pool), pool->slice_count * kSliceSize - slice_header_size(pool));
+  pages_purge(slice_address(pool), slices_span(pool, pool->slice_count));
 }
 
 void heap_retire(Heap& heap) {
@@ -318,7 +340,7 @@ void heap_retire(Heap& heap) {
     if (chain.active != nullptr) active_put_away(heap, chain.active);
   }
   // A vanished thread may have counted where there is nothing (list_pop).
-  for (FreeList& list : heap.active) list = FreeList{nullptr, 0};
+  for (FreeList& list : heap.active) list = FreeList{&no_block.end, 0};
   evicted_release(heap);
   heap_report_untouched(heap);
   heap_loose_forget(heap);
@@ -347,7 +369,7 @@ static PA_COLD void* shared_alloc(unsigned size_class) {
   {
     SharedLockGuard guard(shared_heap.gate->lock);
     FreeList& list = shared_heap.active[size_class];
-    if (list.head != nullptr || heap_refill(shared_heap, size_class)) block = list_pop(list);
+    if (!list_is_empty(list) || heap_refill(shared_heap, size_class)) block = list_pop(list, kReach);
   }
   heap_drain_orphan(shared_heap);
   purge_excess(kWidePoolSize);
@@ -360,12 +382,12 @@ PA_NOINLINE void* heap_malloc_slow(size_t size) {
   if (PA_UNLIKELY(!heap_is_usable(heap))) heap = heap_attach();
   if (PA_UNLIKELY(heap == nullptr)) return shared_alloc(c);
   FreeList& list = heap->active[c];
-  Block* block = list_pop(list);
+  Block* block = list_pop(list, kReach);
   if (PA_LIKELY(block != nullptr)) return block;
   {
     LockGuard guard(heap->gate->lock);
     // With the lock, so that nobody takes the list away before.
-    if (heap_refill(*heap, c)) block = list_pop(list);
+    if (heap_refill(*heap, c)) block = list_pop(list, kReach);
     PA_CHECK(heap_is_valid(*heap));
   }
   remote_age(*heap);
@@ -379,18 +401,17 @@ bool heap_is_valid(const Heap& heap) {
   const unsigned excess = heap_vanished_count();
   auto pool_is_valid = [&](const BlockPool* pool, unsigned c, SliceState state) {
     return pool->owner == &heap && pool->size_class == c && pool->state == state &&
-           block_pool_is_valid(*pool, slice_address(pool), class_size(c), pool_first_index(*pool), pool_holes(pool),
-                               excess);
+           block_pool_is_valid(*pool, slice_address(pool), class_size(c), pool_holes(pool), excess);
   };
   for (unsigned c = 0; c < kClassCount; c++) {
     const PoolChain& chain = heap.chains[c];
-    if (chain.active == nullptr && (heap.active[c].head != nullptr || heap.active[c].count > excess)) return false;
+    if (chain.active == nullptr && (!list_is_empty(heap.active[c]) || heap.active[c].count > excess)) return false;
     if (chain.active != nullptr && chain.seized == nullptr && !pool_is_valid(chain.active, c, SliceState::active))
       return false;
     const BlockPool* before = nullptr;
     for (const BlockPool* each = chain.first; each != nullptr; before = each, each = each->next) {
       if (each->prev != before || !pool_is_valid(each, c, SliceState::partial)) return false;
-      if (each->parked_list.head == nullptr && each->size == each->capacity && pool_hidden(each) == 0) return false;
+      if (pool_is_full(*each)) return false;
     }
   }
   return true;

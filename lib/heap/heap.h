@@ -1,7 +1,7 @@
 // The thread heap: one chain of pools per size class, owned by one thread.
 //
 // The equations, for each size class c:
-//   active[c] is the list in force of chains[c].active, if there is one; else it is {nullptr, 0}
+//   active[c] is the list in force of chains[c].active, if there is one; else it is empty, and counts 0
 //   chains[c].first and on are the pools in state partial, the last woken first; each has a block on its
 //       list, in a hole or one to bump, and at least one live block unless it was evicted
 //   parked pools are on no chain; they come back by being freed into
@@ -127,19 +127,15 @@ constexpr SmallLists small_lists_compute() {
 }
 inline constexpr SmallLists kSmallLists = small_lists_compute();
 
-// Index of a pool's first block: not 0 where a chunk header takes the front.
-inline unsigned pool_first_index(const BlockPool& pool) {
-  return unsigned(divide_up(slice_header_size(&pool), class_size(pool.size_class)));
-}
-
 inline bool heap_is_usable(const Heap* heap) { return heap != nullptr && heap != &heap_ended; }
 
 // --- Slow paths -----------------------------------------------------------------------------------
 
 // malloc without its fast path: up to kPoolBlockMax bytes, any heap. nullptr when there is no memory.
 void* heap_malloc_slow(size_t size);
-// free without its fast path: any pointer at all.
-void heap_free_slow(void* p);
+// free without its fast path: any pointer at all; `caller` is who was given it.
+enum class Caller : uint8_t;
+void heap_free_slow(void* p, Caller caller);
 // The count of a pool of this thread's heap has reached zero: it is empty, or must wake.
 void heap_pool_trap(BlockPool* pool);
 

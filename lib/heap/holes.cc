@@ -5,6 +5,7 @@
 
 #include "chunk/accounts.h"
 #include "chunk/region.h"
+#include "heap/misuse.h"
 #include "heap/remote.h"
 #include "os/os.h"
 
@@ -32,11 +33,10 @@ constinit Lasting lasting{};
 int64_t pool_loose(const BlockPool& pool) {
   int64_t size = int64_t(class_size(pool.size_class));
   int64_t live = pool.parked_list.count;
-  int64_t handed_out = int64_t(pool.size) - pool_first_index(pool);
-  int64_t listed = handed_out - live - pool_hidden(&pool);
+  int64_t listed = pool.size - live - pool_hidden(&pool);
   // What is listed after a look shares its pages with live blocks; until a quarter of them are freed.
   bool is_new = pool_looked(&pool) == 0 || live * 4 <= pool_looked(&pool) * 3;
-  bool is_candidate = live > 0 && is_new && listed * 2 >= handed_out;
+  bool is_candidate = live > 0 && is_new && listed * 2 >= pool.size;
   // What is left of a huge page is small pages; so not for a few of them.
   if (is_candidate && slice_is_huge(&pool)) {
     int64_t pinned = live * (size + int64_t(os_page_size()));
@@ -104,13 +104,13 @@ void pool_shed(Heap& heap, BlockPool* pool) {
   char* start = slice_address(pool);
   unsigned before = pool->size;
   size_t block_size = class_size(pool->size_class);
-  block_pool_shed(*pool, start, block_size, pool_first_index(*pool), os_page_size(), pool_holes(pool),
-                  [&](size_t from, size_t end) {
-                    if (from < end) {
-                      chaos_note(ChaosEvent::hole_made);
-                      pages_purge(start + from, end - from);
-                    }
-                  });
+  auto purge = [&](size_t from, size_t end) {
+    if (from >= end) return;
+    chaos_note(ChaosEvent::hole_made);
+    pages_purge(start + from, end - from);
+  };
+  size_t span = slices_span(pool, pool->slice_count);
+  if (!block_pool_shed(*pool, start, block_size, span, os_page_size(), pool_holes(pool), purge)) pool_give_up(pool);
   heap.untouched_change += int64_t((before - pool->size) * block_size);
   pool_looked(pool) = pool->state == SliceState::partial ? uint16_t(pool->parked_list.count) : 0;
 }

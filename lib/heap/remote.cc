@@ -8,6 +8,8 @@
 #include "chunk/purge.h"
 #include "chunk/region.h"
 #include "heap/evict.h"
+#include "heap/find.h"
+#include "heap/misuse.h"
 
 namespace poolalloc {
 namespace {
@@ -17,6 +19,7 @@ constexpr uint8_t kFreesWithoutHeap = 16;
 __thread uint8_t frees_without_heap;
 
 RemoteMessage& as_message(Block* block) { return *reinterpret_cast<RemoteMessage*>(block); }
+const RemoteMessage& as_message(const Block* block) { return *reinterpret_cast<const RemoteMessage*>(block); }
 
 // The first slice's descriptor of the pool that a block of ours belongs to.
 BlockPool* pool_of(const Block* block) {
@@ -24,20 +27,37 @@ BlockPool* pool_of(const Block* block) {
   return pool - pool->back;
 }
 
-uint64_t below_and_count(const Block* below, unsigned count) { return uint64_t(address_of(below)) << 16 | count; }
+// The parts of a message, by its block.
+Block* message_head(const Block* last) { return block_after(last, link_step(last)); }
 Block* message_below(const Block* last) {
-  return pointer_to<Block>(reinterpret_cast<const RemoteMessage*>(last)->below_and_count >> 16);
+  return pointer_to<Block>((as_message(last).below_and_count ^ link_secret) >> 16);
 }
-unsigned message_count(const RemoteMessage& message) { return unsigned(message.below_and_count & 0xffff); }
-
-void message_set_below(Block* last, const Block* below) {
-  RemoteMessage& message = as_message(last);
-  message.below_and_count = below_and_count(below, message_count(message));
-}
+unsigned message_count(const Block* last) { return (as_message(last).below_and_count ^ link_secret) & 0xffff; }
 
 // Makes a batch a message, with others below it.
 void message_make(Block* head, Block* last, unsigned count, const Block* below) {
-  as_message(last) = RemoteMessage{below_and_count(below, count), head};
+  as_message(last) = {link_to(last, head), (uint64_t(address_of(below)) << 16 | count) ^ link_secret};
+}
+void message_set_below(Block* last, const Block* below) {
+  message_make(message_head(last), last, message_count(last), below);
+}
+
+// Whether what is in a heap's mailbox may be a message: free blocks may have been written to. heap.lock held.
+bool message_is_sound(const Heap& heap, const Block* last) {
+  const BlockPool* pool = pool_find(last);
+  return pool != nullptr && pool->owner == &heap && block_is_linked(last) && pool_find(message_head(last)) == pool &&
+         message_count(last) - 1 < pool->size;
+}
+
+// Calls visit(message) for each message from `message` on, which may take it away. heap.lock held. Where one is broken,
+// it and what is below are lost.
+template <typename Visit>
+void messages_each(const Heap& heap, Block* message, Visit visit) {
+  for (Block* below; message != nullptr; message = below) {
+    if (PA_UNLIKELY(!message_is_sound(heap, message))) return mail_give_up(message);
+    below = message_below(message);
+    visit(message);
+  }
 }
 
 // Messages from `newest` down to `oldest`.
@@ -68,7 +88,7 @@ void mailbox_push(Heap& owner, Block* newest, Block* oldest, uint32_t count) {
 unsigned batch_limit(const BlockPool& pool) {
   constexpr size_t kShortBlock = 256;
   size_t size = class_size(pool.size_class);
-  size_t bytes = size <= kShortBlock ? kSliceSize - slice_header_size(&pool) : kSliceSize / 4;
+  size_t bytes = size <= kShortBlock ? slices_span(&pool, 1) : kSliceSize / 4;
   return bytes > size ? unsigned(bytes / size) : 1;
 }
 
@@ -139,13 +159,12 @@ RemoteBatch& batch_for(Heap& heap, const BlockPool* pool) { return heap.batches[
 
 // Splices a message's batch into its pool.
 void message_splice(Heap& heap, Block* last) {
-  RemoteMessage message = as_message(last);
+  Block* head = message_head(last);
   BlockPool* pool = pool_of(last);
-  PA_ASSERT(pool->owner == &heap);
   FreeList& list = *pool->list;
-  last->next = list.head;
-  list.head = message.head;
-  list.count -= int64_t(message_count(message));
+  last->link = link_to(last, list.head);
+  list.head = head;
+  list.count -= int64_t{message_count(last)};
   if (list.count <= 0) heap_pool_settle(heap, pool);
 }
 
@@ -153,6 +172,7 @@ void message_splice(Heap& heap, Block* last) {
 
 void mailbox_look(Heap& owner) {
   owner.gate->state.load_relaxed() != HeapState::owned ? heap_drain_orphan(owner) : heap_reap(owner);
+  misuse_report();
   purge_excess(kWidePoolSize);
 }
 
@@ -189,12 +209,13 @@ void remote_free(BlockPool* pool, Block* block) {
   RemoteBatch& batch = batch_for(*heap, pool);
   if (PA_LIKELY(batch.pool == pool)) {
     chaos_middle();
-    block->next = batch.head;
+    block->link = link_to(block, batch.head);
     compiler_barrier();  // a fork between the lines finds a whole list
     batch.head = block;
     batch.count++;
   } else {
     if (batch.pool != nullptr) batch_put_out(*heap, batch);
+    block->link = link_to(block, list_end(*pool));
     batch.head = batch.last = block;
     batch.count = 1;
     batch.seen = 0;
@@ -225,11 +246,7 @@ void heap_collect(Heap& heap) {
   Block* message = heap.mailbox.exchange_acquire(nullptr);
   heap.mail_count.store_relaxed(0);
   heap.mail_patience.store_relaxed(kMailPatience);
-  while (message != nullptr) {
-    Block* below = message_below(message);
-    message_splice(heap, message);
-    message = below;
-  }
+  messages_each(heap, message, [&](Block* each) { message_splice(heap, each); });
 }
 
 namespace {
@@ -245,11 +262,11 @@ constexpr unsigned kMailTable = 32;  // on a stack that may be small
 constexpr int kReapPasses = 8;       // over what is left; the owner may be waiting for its lock
 
 void mail_add(Mail& mail, BlockPool* pool, Block* last) {
-  const RemoteMessage message = as_message(last);
-  last->next = mail.pool != nullptr ? mail.head : nullptr;
-  if (mail.pool == nullptr) mail = Mail{pool, nullptr, last, 0};
-  mail.head = message.head;
-  mail.count += message_count(message);
+  Block* head = message_head(last);
+  if (mail.pool == nullptr) mail = Mail{pool, list_end(*pool), last, 0};
+  mail.count += message_count(last);
+  last->link = link_to(last, mail.head);
+  mail.head = head;
 }
 
 // What became of messages that were looked at.
@@ -262,17 +279,16 @@ struct Reaped {
 Block* reap_some(Heap& heap, Block* message, Reaped& reaped) {
   Mail table[kMailTable] = {};
   Block* others = nullptr;
-  for (Block* below; message != nullptr; message = below) {
-    below = message_below(message);
-    BlockPool* pool = pool_of(message);
+  messages_each(heap, message, [&](Block* each) {
+    BlockPool* pool = pool_of(each);
     Mail& mail = table[pool_hash(pool) % kMailTable];
     if (mail.pool == nullptr || mail.pool == pool) {
-      mail_add(mail, pool, message);
+      mail_add(mail, pool, each);
     } else {
-      message_set_below(message, others);
-      others = message;
+      message_set_below(each, others);
+      others = each;
     }
-  }
+  });
   for (const Mail& mail : table) {
     if (mail.pool == nullptr) continue;
     // The count of live blocks may be out of date, but never too low, and what is in the mail is live. So if
@@ -342,6 +358,34 @@ void heap_drain_orphan(Heap& heap) {
     // pushed before, so one of the two sees the other.
     fence_seq_cst();
   } while (heap.mailbox.load_relaxed() != nullptr);
+}
+
+bool remote_has(const BlockPool& pool, const Block* block) {
+  bool found = false;
+  auto look = [&](Block* head) {
+    list_each(pool, slice_address(&pool), head, [&](const Block* each) { found |= each == block; });
+  };
+  for (HeapGate* gate = heap_list(); gate != nullptr && !found; gate = gate->next) {
+    for (const RemoteBatch& batch : gate->heap->batches) {
+      if (batch.pool == &pool) look(batch.head);
+    }
+    for (const Block* message = gate->heap->outbox.newest; message != nullptr; message = message_below(message)) {
+      if (!message_is_sound(*pool.owner, message)) break;
+      if (pool_of(message) == &pool) look(message_head(message));
+    }
+  }
+  if (found) return true;
+  // With the lock, so that nobody collects meanwhile.
+  SignalsBlocked blocked;
+  bool is_mine = lock_is_mine(pool.owner->gate->lock);
+  if (!is_mine && !lock_try_acquire(pool.owner->gate->lock)) return false;
+  // Acquire: as in heap_collect.
+  const Block* message = pool.owner->mailbox.load_acquire();
+  for (; message != nullptr && message_is_sound(*pool.owner, message); message = message_below(message)) {
+    if (pool_of(message) == &pool) look(message_head(message));
+  }
+  if (!is_mine) lock_release(pool.owner->gate->lock);
+  return found;
 }
 
 }  // namespace poolalloc

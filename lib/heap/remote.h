@@ -4,9 +4,11 @@
 // table. A batch that is full, or makes room for another pool's, or has not grown for a while, is
 // sent: the batch's last block becomes the message
 //
-//   word 0   bits 63..16  the message below it in the mailbox (a Block*, nullptr at the bottom)
+//   word 0   a link, as a free block has it (block_pool.h), to the batch's first block; from there links lead to the
+//            last one
+//   word 1   mixed with the secret of links:
+//            bits 63..16  the message below it in the mailbox (a Block*, nullptr at the bottom)
 //            bits 15..0   number of blocks in the batch
-//   word 1   the batch's first block; from there `next` leads to the last block
 //
 // and is pushed on the owner's mailbox by one compare-and-swap, however long the batch is. Short ones, of a thread
 // that frees here and there, first wait for each other in an outbox, and go together. The owner
@@ -29,8 +31,8 @@
 namespace poolalloc {
 
 struct RemoteMessage {
+  uintptr_t link;
   uint64_t below_and_count;
-  Block* head;
 };
 static_assert(sizeof(RemoteMessage) <= kBlockAlignment, "fits into the smallest block");
 static_assert(kAddressBits <= 48, "an address and a count share a word");
@@ -64,5 +66,9 @@ void heap_reap(Heap& heap);
 void heap_collect(Heap& heap);
 // Collects for a heap that has no thread to do it.
 void heap_drain_orphan(Heap& heap);
+
+// Whether a block of the pool is on its way to its heap: in a batch, an outbox or the mailbox. Any thread, no lock held;
+// a block that moves from one to the other meanwhile may be missed.
+bool remote_has(const BlockPool& pool, const Block* block);
 
 }  // namespace poolalloc

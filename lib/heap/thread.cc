@@ -89,6 +89,8 @@ void heap_detach(Heap* heap) {
   // Before signals are blocked (lock.h). The heap is the thread's until then: a handler may fork.
   lock_acquire(heap->gate->lock);
   SignalsBlocked blocked;
+  // Every thread that ends writes the same.
+  __atomic_store_n(&heap_ended.active[0].head, &no_block.end, __ATOMIC_RELAXED);
   thread_heap = &heap_ended;
   heap_collect(*heap);
   heap_retire(*heap);
@@ -133,6 +135,7 @@ Heap* heap_take() {
   Heap* heap = static_cast<Heap*>(pool_alloc(registry.memory, sizeof(Heap), kCacheLine, kOsSource));
   if (gate == nullptr || heap == nullptr) return nullptr;
   // Fresh mappings are zero, which is an empty heap but for these.
+  for (FreeList& list : heap->active) list.head = &no_block.end;
   heap->small_lists = kSmallLists;
   heap->mail_patience.store_relaxed(kMailPatience);
   heap->gate = gate;
@@ -163,6 +166,12 @@ void heap_inherit(Heap& heap) {
 
 Heap* heap_attach() {
   if (thread_heap == &heap_ended) return nullptr;
+  // The first call of the process, while it has one thread.
+  if (PA_UNLIKELY(link_secret == 0)) {
+    uint64_t random[2];
+    os_random(random);
+    link_secret_make(random);
+  }
   if (early.heap != nullptr && early.thread == os_thread_id()) return thread_heap = early.heap;
   Heap* heap;
   bool has_key;

@@ -38,7 +38,7 @@ PA_RACY void add_pool_at_rest(Usage& usage, const BlockPool& pool) {
   if (pool.size_class >= kClassCount) return;
   size_t block_size = class_size(pool.size_class);
   if (pool.reciprocal != reciprocal_of(block_size)) return;
-  int64_t blocks = pool.capacity - int64_t(divide_up(slice_header_size(&pool), block_size));
+  int64_t blocks = pool.capacity;
   add_pool(usage, block_size, blocks, block_pool_live(pool.state, unsigned(blocks), pool.parked_list.count));
 }
 
@@ -62,8 +62,7 @@ PA_RACY void add_active_pools(Usage& usage, const Heap& heap) {
   for (unsigned c = 0; c < kClassCount; c++) {
     const BlockPool* pool = heap.chains[c].active;
     if (pool == nullptr) continue;
-    int64_t first = int64_t(divide_up(slice_header_size(pool), class_size(c)));
-    add_pool(usage, class_size(c), int64_t(pool->capacity) - first, heap.active[c].count);
+    add_pool(usage, class_size(c), pool->capacity, heap.active[c].count);
   }
 }
 

@@ -55,6 +55,9 @@ uintptr_t os_thread_id();
 // Identifies the process; changes in the child of a fork.
 int os_process_id();
 
+// Two words that the kernel has drawn at random for this process; always the same ones. libc's secrets are made of them.
+void os_random(uint64_t words[2]);
+
 // How much memory the system allows this process, bytes: the least memory.max of its cgroup and those above it
 // (memory.limit_in_bytes in version 1), else RLIMIT_AS; SIZE_MAX for none.
 size_t os_memory_limit();

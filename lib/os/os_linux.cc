@@ -292,6 +292,13 @@ void os_keep_stderr() {
   kept_stderr = KeptStderr{int(descriptor), status.st_dev, status.st_ino};
 }
 
+void os_random(uint64_t words[2]) {
+  unsigned long bytes = getauxval(AT_RANDOM);
+  words[0] = os_clock_ms();
+  words[1] = address_of(words);
+  if (bytes != 0) memcpy(words, pointer_to<void>(bytes), 2 * sizeof(uint64_t));
+}
+
 void os_write(const char* text, size_t length) {
   if (!stderr_is_ours.load_relaxed()) return;
   int descriptor = message_descriptor();

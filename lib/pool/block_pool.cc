@@ -6,12 +6,22 @@
 
 namespace poolalloc {
 
-FreeBlocks::FreeBlocks(const BlockPool& pool, const void* base, size_t block_size, unsigned first,
-                       const HoleSet* holes) {
-  for (const Block* each = pool.list->head; each != nullptr; each = each->next) {
-    add((address_of(each) - address_of(base)) / block_size);
-  }
-  for (unsigned i = first; i < pool.size; i++) {
+constinit uintptr_t link_secret = 0;
+constinit NoBlock no_block{};
+
+void link_secret_make(const uint64_t random[2]) {
+  // libc makes its own secrets of the same words; what a link shows must not show those. So the two are made one, and
+  // mixed, as in the finaliser of MurmurHash3.
+  uint64_t mixed = random[0] ^ (random[1] << 29 | random[1] >> 35);
+  mixed = (mixed ^ mixed >> 33) * 0xff51afd7ed558ccd;
+  mixed = (mixed ^ mixed >> 33) * 0xc4ceb9fe1a85ec53;
+  link_secret = (mixed ^ mixed >> 33) | uintptr_t{1} << 63;
+}
+
+FreeBlocks::FreeBlocks(const BlockPool& pool, const void* base, size_t block_size, const HoleSet* holes) {
+  auto add_block = [&](const Block* block) { add((address_of(block) - address_of(base)) / block_size); };
+  are_sound_ &= list_each(pool, base, pool.list->head, add_block);
+  for (unsigned i = 0; i < pool.size; i++) {
     size_t offset = i * block_size;
     if ((holes[offset / kSliceSize] & hole_bit(offset)) != 0) add(i);
   }
@@ -32,7 +42,7 @@ BlockRange blocks_of_grain(size_t start, size_t block_size) {
 
 unsigned block_pool_hidden(const BlockPool& pool, size_t block_size, const HoleSet* holes) {
   size_t count = 0;
-  for (size_t i = 0; i < pool_slices(pool, block_size); i++) {
+  for (size_t i = 0; i < pool.slice_count; i++) {
     for (unsigned bits = holes[i]; bits != 0; bits &= bits - 1) {
       BlockRange range = blocks_of_grain(i * kSliceSize + lowest_bit(bits) * kHoleGrain, block_size);
       count += range.end - range.first;
@@ -42,39 +52,46 @@ unsigned block_pool_hidden(const BlockPool& pool, size_t block_size, const HoleS
 }
 
 bool block_pool_fill(BlockPool& pool, void* base, size_t block_size, HoleSet* holes) {
-  PA_ASSERT(pool.list->head == nullptr);
+  PA_ASSERT(list_is_empty(*pool.list));
   size_t slice = 0;
-  while (slice < pool_slices(pool, block_size) && holes[slice] == 0) slice++;
-  if (slice == pool_slices(pool, block_size)) return false;
+  while (slice < pool.slice_count && holes[slice] == 0) slice++;
+  if (slice == pool.slice_count) return false;
   unsigned grain = lowest_bit(holes[slice]);
   holes[slice] = HoleSet(holes[slice] & (holes[slice] - 1));
   BlockRange range = blocks_of_grain(slice * kSliceSize + grain * kHoleGrain, block_size);
-  Block* list = nullptr;
+  Block* list = list_end(pool);
   for (size_t i = range.end; i-- > range.first;) {
     Block* block = byte_offset<Block>(base, i * block_size);
-    block->next = list;
+    block->link = link_to(block, list);
     list = block;
   }
   pool.list->head = list;
   return true;
 }
 
-bool block_pool_is_valid(const BlockPool& pool, const void* base, size_t block_size, unsigned first,
-                         const HoleSet* holes, unsigned excess) {
-  if (first > pool.size || pool.size > pool.capacity) return false;
+void block_pool_give_up(BlockPool& pool, unsigned hidden) {
+  pool.list->head = list_end(pool);
+  bool is_parked = pool.state == SliceState::parked;
+  pool.list->count = is_parked ? block_pool_wake_count(pool.size) : int64_t(pool.size) - hidden;
+}
+
+bool block_pool_is_valid(const BlockPool& pool, const void* base, size_t block_size, const HoleSet* holes,
+                         unsigned excess) {
+  if (pool.reciprocal != reciprocal_of(block_size)) return false;
+  if (pool.size > pool.capacity) return false;
   if (pool.state != SliceState::active && pool.list != &pool.parked_list) return false;
   int64_t listed = 0;
-  for (const Block* each = pool.list->head; each != nullptr; each = each->next) {
-    size_t offset = address_of(each) - address_of(base);
-    if (offset % block_size != 0 || offset / block_size < first || offset / block_size >= pool.size) return false;
-    if ((holes[offset / kSliceSize] & hole_bit(offset)) != 0) return false;
-    if (++listed > int64_t(pool.size) - first) return false;
-  }
+  bool is_apart = true;  // from holes
+  auto count_block = [&](const Block* block) {
+    size_t offset = address_of(block) - address_of(base);
+    is_apart &= (holes[offset / kSliceSize] & hole_bit(offset)) == 0;
+    listed++;
+  };
+  if (!list_each(pool, base, pool.list->head, count_block) || !is_apart) return false;
   int64_t hidden = block_pool_hidden(pool, block_size, holes);
-  int64_t surplus = block_pool_live(pool, first) + listed + hidden - (int64_t(pool.size) - first);
+  int64_t surplus = block_pool_live(pool) + listed + hidden - pool.size;
   if (surplus < 0 || surplus > int64_t(excess)) return false;
-  if (pool.state == SliceState::parked && (pool.size != pool.capacity || hidden != 0)) return false;
-  return pool.reciprocal == reciprocal_of(block_size);
+  return pool.state != SliceState::parked || (pool.size == pool.capacity && hidden == 0);
 }
 
 }  // namespace poolalloc

@@ -1,4 +1,4 @@
-// Laws of the pool of equal blocks (pool/block_pool.h), on a buffer of the test's own.
+// Laws of the pool of equal blocks (pool/block_pool.h), on a chunk of the test's own.
 //
 // Always holds: no heap is involved; the pool stays on its parked list, as in state partial.
 #include "pool/block_pool.h"
@@ -18,52 +18,61 @@ namespace {
 constexpr size_t kHeader = kChunkHeaderSize;
 constexpr size_t kPage = 4096;
 
+// A chunk, whose second slice and those behind it are the pool.
+struct alignas(kChunkSize) TestChunk {
+  Chunk header;
+  char bytes[kChunkSize - sizeof(Chunk)];
+};
+TestChunk test_chunk;
+
 class BlockPoolTest : public testing::Test {
  protected:
-  void init(size_t size, size_t first_offset = 0) {
+  BlockPoolTest() {
+    const uint64_t random[2] = {1, 2};
+    if (link_secret == 0) link_secret_make(random);
+  }
+  // A pool of whole slices, but for `header` bytes at the end.
+  void init(size_t size, size_t header = 0) {
     block_size = size;
-    span = size <= kNarrowBlockMax ? kSliceSize : kWidePoolSlices * kSliceSize;
-    buffer.assign(span + kSliceSize, 0);
-    base = reinterpret_cast<char*>(round_up(address_of(buffer.data()), kSliceSize));
-    block_pool_init(pool, nullptr, size_class_of(size), size, first_offset, span);
-    first = pool.size;
+    span = (size <= kNarrowBlockMax ? 1 : kWidePoolSlices) * kSliceSize - header;
+    base = reinterpret_cast<char*>(&test_chunk) + kSliceSize;
+    std::fill(base, base + span, char{0});
+    block_pool_init(pool, nullptr, size_class_of(size), size, span);
     std::fill(std::begin(holes), std::end(holes), HoleSet{0});
   }
-  bool valid(unsigned excess = 0) const { return block_pool_is_valid(pool, base, block_size, first, holes, excess); }
+  bool valid(unsigned excess = 0) const { return block_pool_is_valid(pool, base, block_size, holes, excess); }
   // The offsets of the pages that are given back, whose contents are lost.
   std::set<size_t> shed(size_t page = kPage) {
     std::set<size_t> pages;
-    block_pool_shed(pool, base, block_size, first, page, holes, [&](size_t from, size_t end) {
+    EXPECT_TRUE(block_pool_shed(pool, base, block_size, span, page, holes, [&](size_t from, size_t end) {
       for (size_t each = from; each < end; each += page) EXPECT_TRUE(pages.insert(each).second) << "twice";
       if (from < end) memset(base + from, 0xcc, end - from);
-    });
+    }));
     return pages;
   }
   // A block from wherever there is one: list, holes, what was never handed out.
   char* take() {
-    if (pool.list->head == nullptr && !block_pool_fill(pool, base, block_size, holes)) {
+    if (list_is_empty(*pool.list) && !block_pool_fill(pool, base, block_size, holes)) {
       if (pool.size == pool.capacity) return nullptr;
       block_pool_bump(pool, base, block_size, 4096);
     }
     return pop();
   }
-  char* pop() { return reinterpret_cast<char*>(list_pop(*pool.list)); }
+  char* pop() { return reinterpret_cast<char*>(list_pop(*pool.list, kReach)); }
   void push(void* block) {
     list_push(*pool.list, static_cast<Block*>(block));
     pool.list->count--;
   }
   unsigned listed() const {
     unsigned count = 0;
-    for (Block* each = pool.list->head; each != nullptr; each = each->next) count++;
+    EXPECT_TRUE(list_each(pool, base, pool.list->head, [&](Block*) { count++; }));
     return count;
   }
 
-  std::vector<char> buffer;
   char* base = nullptr;
-  BlockPool pool{};
+  BlockPool& pool = test_chunk.header.slices[1];
   HoleSet holes[kWidePoolSlices] = {};
   size_t block_size = 0, span = 0;
-  unsigned first = 0;
 };
 
 TEST_F(BlockPoolTest, StartsEmptyValidAndPartial) {
@@ -71,8 +80,8 @@ TEST_F(BlockPoolTest, StartsEmptyValidAndPartial) {
   EXPECT_TRUE(valid());
   EXPECT_EQ(pool.state, SliceState::partial);
   EXPECT_EQ(pool.size, 0u);
-  EXPECT_EQ(pool.list->head, nullptr);
-  EXPECT_EQ(block_pool_live(pool, first), 0);
+  EXPECT_TRUE(list_is_empty(*pool.list));
+  EXPECT_EQ(block_pool_live(pool), 0);
 }
 
 TEST_F(BlockPoolTest, CapacityIsWhatFitsForEveryClass) {
@@ -84,13 +93,14 @@ TEST_F(BlockPoolTest, CapacityIsWhatFitsForEveryClass) {
   }
 }
 
-TEST_F(BlockPoolTest, TheFirstBlockStandsBehindTheHeader) {
+TEST_F(BlockPoolTest, NoBlockReachesIntoTheHeader) {
   for (unsigned c = 0; class_size(c) <= kNarrowBlockMax; c++) {
     init(class_size(c), kHeader);
-    EXPECT_GE(first * block_size, kHeader);
-    EXPECT_LT(first * block_size, kHeader + block_size) << "a block is lost";
-    block_pool_bump(pool, base, block_size, 1);
-    EXPECT_EQ(pop(), base + first * block_size);
+    std::fill(base + span, base + kSliceSize, char{7});
+    size_t count = 0;
+    for (char* block; (block = take()) != nullptr; count++) test::pattern_fill(block, block_size, count);
+    EXPECT_TRUE(test::bytes_all(base + span, kHeader, 7));
+    EXPECT_EQ(count, span / block_size);
     EXPECT_TRUE(valid());
   }
 }
@@ -104,7 +114,7 @@ TEST_F(BlockPoolTest, BumpGivesTheNextBlocksInAddressOrder) {
     ASSERT_TRUE(valid());
     ASSERT_EQ(listed(), count);
     for (; count > 0; count--, expected += 112) ASSERT_EQ(pop(), expected);
-    ASSERT_EQ(pool.list->head, nullptr);
+    ASSERT_TRUE(list_is_empty(*pool.list));
   }
 }
 
@@ -120,13 +130,13 @@ TEST_F(BlockPoolTest, BumpStopsAtTheCapacity) {
     std::set<char*> seen;
     while (pool.size < pool.capacity) {
       block_pool_bump(pool, base, block_size, 20000);
-      while (pool.list->head != nullptr) ASSERT_TRUE(seen.insert(pop()).second);
+      while (!list_is_empty(*pool.list)) ASSERT_TRUE(seen.insert(pop()).second);
       ASSERT_TRUE(valid());
     }
     EXPECT_EQ(seen.size(), pool.capacity);
     EXPECT_EQ(*seen.begin(), base);
     EXPECT_EQ(*seen.rbegin(), base + (pool.capacity - 1) * block_size);
-    EXPECT_EQ(block_pool_live(pool, first), pool.capacity);
+    EXPECT_EQ(block_pool_live(pool), pool.capacity);
   }
 }
 
@@ -148,8 +158,8 @@ TEST_F(BlockPoolTest, CountsLiveBlocksThroughRandomUse) {
   test::Random random(2);
   std::vector<char*> live;
   for (int i = 0; i < 20000; i++) {
-    if (live.empty() || (random.below(2) == 0 && live.size() < size_t(pool.capacity - first))) {
-      if (pool.list->head == nullptr) block_pool_bump(pool, base, block_size, 400);
+    if (live.empty() || (random.below(2) == 0 && live.size() < pool.capacity)) {
+      if (list_is_empty(*pool.list)) block_pool_bump(pool, base, block_size, 400);
       live.push_back(pop());
     } else {
       size_t index = random.below(live.size());
@@ -157,7 +167,7 @@ TEST_F(BlockPoolTest, CountsLiveBlocksThroughRandomUse) {
       live[index] = live.back();
       live.pop_back();
     }
-    ASSERT_EQ(block_pool_live(pool, first), int64_t(live.size()));
+    ASSERT_EQ(block_pool_live(pool), int64_t(live.size()));
     if (i % 100 == 0) {
       ASSERT_TRUE(valid());
     }
@@ -175,13 +185,13 @@ TEST_F(BlockPoolTest, LiveBlocksOfAParkedPoolFollowItsCountDown) {
   init(1024);
   while (pool.size < pool.capacity) {
     block_pool_bump(pool, base, block_size, 4096);
-    while (pool.list->head != nullptr) pop();
+    while (!list_is_empty(*pool.list)) pop();
   }
   pool.state = SliceState::parked;
   pool.parked_list.count = block_pool_wake_count(pool.capacity);
-  EXPECT_EQ(block_pool_live(pool, first), 64);
+  EXPECT_EQ(block_pool_live(pool), 64);
   push(base);
-  EXPECT_EQ(block_pool_live(pool, first), 63);
+  EXPECT_EQ(block_pool_live(pool), 63);
   EXPECT_TRUE(valid());
 }
 
@@ -226,16 +236,50 @@ TEST_F(Corruption, ABlockOfAnotherPoolIsFound) {
   EXPECT_FALSE(valid());
 }
 TEST_F(Corruption, ACycleIsFound) {
-  pool.list->head->next->next = pool.list->head;
+  Block* second = block_after(pool.list->head, link_step(pool.list->head));
+  second->link = link_to(second, pool.list->head);
   EXPECT_FALSE(valid());
 }
 TEST_F(Corruption, ASizeAboveTheCapacityIsFound) {
   pool.size = uint16_t(pool.capacity + 1);
   EXPECT_FALSE(valid());
 }
-TEST_F(Corruption, ASizeBelowTheFirstBlockIsFound) {
-  first = pool.size + 1u;
+TEST_F(Corruption, AListThatLeadsOutOfThePoolIsFound) {
+  for (ptrdiff_t way : {-64, 8, 64 * 100, 1 << 16, 1 << 22, 1 << 30}) {
+    Block* head = pool.list->head;
+    uintptr_t before = head->link;
+    head->link = link_to(head, byte_offset<Block>(head, size_t(way)));
+    EXPECT_FALSE(valid()) << way;
+    head->link = before;
+    ASSERT_TRUE(valid());
+  }
+}
+TEST_F(Corruption, AnythingWrittenOverALinkIsFoundAtOnceOrOneBlockLater) {
+  Block* head = pool.list->head;
+  const uintptr_t before = head->link;
+  for (unsigned byte = 0; byte < 8; byte++) {
+    for (unsigned change : {0x01, 0x41, 0x80, 0xff}) {
+      const FreeList list = *pool.list;
+      head->link = before ^ uint64_t{change} << (8 * byte);
+      EXPECT_FALSE(valid());
+      char* popped = pop();
+      EXPECT_TRUE(popped == nullptr || pop() == nullptr || byte == 0) << byte;
+      *pool.list = list;
+      head->link = before;
+    }
+  }
+}
+TEST_F(Corruption, AListThatIsGivenUpCountsAsLive) {
+  pool.list->head->link = 0x4141414141414141;
   EXPECT_FALSE(valid());
+  block_pool_give_up(pool, 0);
+  EXPECT_TRUE(valid());
+  EXPECT_TRUE(list_is_empty(*pool.list));
+  EXPECT_EQ(block_pool_live(pool), 10);
+}
+TEST_F(Corruption, NothingIsShedOfABrokenList) {
+  pool.list->head->link ^= uintptr_t{1} << 40;
+  EXPECT_FALSE(block_pool_shed(pool, base, block_size, span, kPage, holes, [](size_t, size_t) { FAIL(); }));
 }
 TEST_F(Corruption, AForeignListIsFound) {
   FreeList other = *pool.list;
@@ -249,7 +293,7 @@ TEST_F(Corruption, AWrongReciprocalIsFound) {
 TEST_F(Corruption, ParkedWithBlocksToBumpIsFound) {
   pool.state = SliceState::parked;
   pool.parked_list.count = block_pool_wake_count(pool.capacity) - (pool.capacity - 4);
-  EXPECT_EQ(block_pool_live(pool, first), 4);
+  EXPECT_EQ(block_pool_live(pool), 4);
   EXPECT_FALSE(valid());
 }
 
@@ -265,7 +309,7 @@ TEST_F(BlockPoolTest, ShedsEveryPageWithoutALiveBlockAndNoOther) {
         // Live: the second one, and two before the last.
         const std::set<size_t> live{1, blocks.size() - 3};
         std::set<size_t> pages;
-        for (size_t each = round_up(first * block_size, page); each < span; each += page) pages.insert(each);
+        for (size_t each = 0; each + page <= span; each += page) pages.insert(each);
         for (size_t i : live) {
           size_t start = size_t(blocks[i] - base);
           for (size_t at = round_down(start, page); at < start + block_size; at += page) pages.erase(at);
@@ -276,7 +320,7 @@ TEST_F(BlockPoolTest, ShedsEveryPageWithoutALiveBlockAndNoOther) {
         ASSERT_EQ(shed(page), pages) << "blocks of " << block_size;
         ASSERT_TRUE(valid());
         EXPECT_EQ(pool.size, pool.capacity - 2u) << "free blocks at the end count as never handed out";
-        EXPECT_EQ(block_pool_live(pool, first), 2);
+        EXPECT_EQ(block_pool_live(pool), 2);
         std::set<char*> again;
         while (char* block = take()) {
           EXPECT_TRUE(again.insert(block).second);
@@ -287,8 +331,8 @@ TEST_F(BlockPoolTest, ShedsEveryPageWithoutALiveBlockAndNoOther) {
         for (size_t i : live) push(blocks[i]);
         shed(page);
         EXPECT_TRUE(valid());
-        EXPECT_EQ(pool.size, first);
-        EXPECT_EQ(pool.list->head, nullptr);
+        EXPECT_EQ(pool.size, 0u);
+        EXPECT_TRUE(list_is_empty(*pool.list));
         EXPECT_EQ(block_pool_hidden(pool, block_size, holes), 0u);
       }
     }
@@ -320,7 +364,7 @@ TEST_F(BlockPoolTest, HolesLoseNoBlockWhateverTheOrder) {
     }
     shed();
     for (auto [block, seed] : live) ASSERT_TRUE(test::pattern_holds(block, block_size, seed));
-    EXPECT_EQ(block_pool_live(pool, first), int64_t(live.size()));
+    EXPECT_EQ(block_pool_live(pool), int64_t(live.size()));
   }
 }
 

@@ -26,16 +26,16 @@ struct Slices {
   unsigned count;
 };
 
-char* run_start(const Slices& run) { return slice_address(run.first) + slice_header_size(run.first); }
-size_t run_size(const Slices& run) { return run.count * kSliceSize - slice_header_size(run.first); }
+char* run_start(const Slices& run) { return slice_address(run.first); }
+size_t run_size(const Slices& run) { return slices_span(run.first, run.count); }
 
-// Every slice of a run is touched at its end, so that memory stays small.
+// Every slice of a run is touched at its start, so that memory stays small.
 void mark(const Slices& run, unsigned char value) {
-  for (unsigned i = 1; i <= run.count; i++) memset(slice_address(run.first) + i * kSliceSize - 64, value, 64);
+  for (unsigned i = 0; i < run.count; i++) memset(slice_address(run.first) + i * kSliceSize, value, 64);
 }
 bool is_marked(const Slices& run, unsigned char value) {
-  for (unsigned i = 1; i <= run.count; i++) {
-    if (!test::bytes_all(slice_address(run.first) + i * kSliceSize - 64, 64, value)) return false;
+  for (unsigned i = 0; i < run.count; i++) {
+    if (!test::bytes_all(slice_address(run.first) + i * kSliceSize, 64, value)) return false;
   }
   return true;
 }

@@ -227,7 +227,7 @@ TEST_F(Sweep, WhatTheOwnerHasComeBackToIsNotTaken) {
   Heap& heap = sleeper.heap();
   sweep(heap);
   unsigned c = size_class_of(64);
-  EXPECT_EQ(heap.active[c].head, nullptr) << "the list was not seized";
+  EXPECT_TRUE(list_is_empty(heap.active[c])) << "the list was not seized";
   EXPECT_EQ(heap.batches_seized.load_relaxed(), 1u);
   sleeper.step();
   EXPECT_EQ(again, first) << "the list is in force again";
@@ -284,13 +284,12 @@ TEST_F(Evict, AListWithAPopOnItsWayComesBack) {
   void* first = nullptr;
   std::vector<void*> blocks;
   Stepper sleeper({[&] {
-                     first = api_malloc(64);
-                     api_free(first);
+                     use_until_kept(64, [&] { api_free(first = api_malloc(64)); });
                      list_count_add(thread_heap->active[size_class_of(64)], 1);
                    },
                    [&] {
                      FreeList& list = thread_heap->active[size_class_of(64)];
-                     EXPECT_EQ(list.head, nullptr);
+                     EXPECT_TRUE(list_is_empty(list));
                      list_count_add(list, -1);
                      for (int i = 0; i < 3; i++) blocks.push_back(api_malloc(64));
                    },
@@ -303,7 +302,7 @@ TEST_F(Evict, AListWithAPopOnItsWayComesBack) {
   // As heap_evict does, with the count going up in between.
   list_count_add(sleeper.heap().active[c], 1);
   sleeper.heap().chains[c].seized = sleeper.heap().active[c].head;
-  sleeper.heap().active[c].head = nullptr;
+  sleeper.heap().active[c].head = list_end(*sleeper.heap().chains[c].active);
   sleeper.step();
   EXPECT_EQ(blocks[0], first) << "the list is in force again";
   EXPECT_TRUE(heap_is_valid(sleeper.heap()));

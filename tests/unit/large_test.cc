@@ -1,4 +1,4 @@
-// Laws of large blocks (heap/large.h) and of pointers that are none of ours (heap/foreign.h), through
+// Laws of large blocks (heap/large.h) and of pointers that are none of ours (heap/misuse.h), through
 // the api.
 //
 // Always holds: each test frees all that it allocated, and then the accounts are as before.
@@ -11,7 +11,7 @@
 #include "api/glibc_api.h"
 #include "api/malloc_api.h"
 #include "chunk/purge.h"
-#include "heap/foreign.h"
+#include "heap/misuse.h"
 #include "os/os.h"
 #include "test_util.h"
 
@@ -64,28 +64,31 @@ std::vector<size_t> border_sizes() {
 
 class Large : public testing::Test {
  protected:
+  // Pointers that were not the start of a block.
+  static uint64_t wrong_count() { return foreign_count() + misuse_count(); }
   static size_t blocks() {
     SharedLockGuard guard(extents_lock);
     return extent_totals().block_count;
   }
   void SetUp() override {
     foreign_policy.store_relaxed(ForeignPolicy::ignore);
+    misuse_policy.store_relaxed(MisusePolicy::ignore);
     api_free(api_malloc(1));
     api_malloc_trim(0);
     in_use_before = bytes_in_use();
     count_before = blocks();
-    foreign_before = foreign_count();
+    wrong_before = wrong_count();
   }
   void TearDown() override {
     api_malloc_trim(0);
     EXPECT_EQ(bytes_in_use(), in_use_before);
     EXPECT_EQ(blocks(), count_before);
-    EXPECT_EQ(foreign_count(), foreign_before) << "a block of ours was not recognised";
+    EXPECT_EQ(wrong_count(), wrong_before) << "a block of ours was not recognised";
     test::expect_memory_valid();
   }
   int64_t in_use_before;
   size_t count_before;
-  uint64_t foreign_before;
+  uint64_t wrong_before;
 };
 
 TEST_F(Large, BlocksAroundEveryBorderHoldTheirBytes) {
@@ -117,7 +120,8 @@ TEST_F(Large, EveryAlignmentUpTo1GiBHoldsForEverySize) {
       ASSERT_EQ(address_of(a) % alignment, 0u);
       ASSERT_EQ(address_of(b) % alignment, 0u);
       // Two pointers into a chunk's header or into one another would show.
-      ASSERT_TRUE(address_of(a) % kChunkSize >= kChunkHeaderSize || !chunk_is_open(address_of(a)))
+      const uintptr_t header = chunk_start(a) + kChunkHeaderOffset;
+      ASSERT_TRUE(!chunk_is_open(header) || address_of(a) + size <= header || address_of(a) >= header + kChunkHeaderSize)
           << "a block of " << size << " aligned to " << alignment << " overlaps a chunk's header";
       size_t usable = api_usable_size(a);
       ASSERT_GE(usable, size);
@@ -265,7 +269,7 @@ TEST_F(Large, PointersIntoBlocksAreForeign) {
       errno = 0;
       EXPECT_EQ(api_realloc(p + offset, 10), nullptr);
       EXPECT_EQ(errno, EINVAL);
-      foreign_before += 3;
+      wrong_before += 3;
     }
     EXPECT_NE(api_usable_size(p), 0u);
     api_free(p);
@@ -283,7 +287,7 @@ TEST_F(Large, PointersThatWereNeverOursAreForeign) {
                         stack,
                         heap,
                         chunk,
-                        chunk + kChunkHeaderSize,
+                        chunk + kChunkHeaderOffset,
                         chunk + kSliceSize,
                         reinterpret_cast<void*>(16),
                         reinterpret_cast<void*>(UINTPTR_MAX & ~uintptr_t{15}),
@@ -292,7 +296,7 @@ TEST_F(Large, PointersThatWereNeverOursAreForeign) {
   for (const void* p : wild) {
     EXPECT_EQ(api_usable_size(p), 0u) << p;
     api_free(const_cast<void*>(p));
-    foreign_before += 2;
+    wrong_before += 2;
   }
   EXPECT_TRUE(bytes_all(data, 64, 0)) << "nothing was written";
   os_unmap(mapping, 2 * kChunkSize);
@@ -304,14 +308,14 @@ TEST_F(Large, ABlockGivenBackIsForeign) {
     void* p = api_malloc(size);
     api_free(p);
     EXPECT_EQ(api_usable_size(p), 0u) << size;
-    foreign_before++;
+    wrong_before++;
   }
   for (size_t alignment : {4 * kMiB, 64 * kMiB}) {
     void* p = api_memalign(alignment, 1000);
     EXPECT_GE(api_usable_size(p), 1000u);
     api_free(p);
     EXPECT_EQ(api_usable_size(p), 0u) << alignment;
-    foreign_before++;
+    wrong_before++;
   }
 }
 

@@ -71,7 +71,9 @@ TEST(Reciprocal, TellsEveryMultipleOfEveryClassInAPool) {
     const uint64_t reciprocal = reciprocal_of(class_size(c));
     size_t remainder = 0;
     for (size_t offset = 0; offset < pool_span(c); offset++) {
-      ASSERT_EQ(is_multiple(offset, reciprocal), remainder == 0) << offset << " of " << class_size(c);
+      Quotient quotient = quotient_of(offset, reciprocal);
+      ASSERT_EQ(quotient.whole, offset / class_size(c));
+      ASSERT_EQ(quotient.fraction < reciprocal, remainder == 0) << offset << " of " << class_size(c);
       if (++remainder == class_size(c)) remainder = 0;
     }
   }
@@ -81,7 +83,9 @@ TEST(Reciprocal, IsExactUpTo32Bits) {
   for (unsigned long long divisor : {3ull, 48ull, 112ull, 57344ull, 65521ull, 0xffffffffull}) {
     uint64_t reciprocal = reciprocal_of(divisor);
     for (uint64_t offset : {divisor - 1, divisor, divisor + 1, 0xfffffffeull, 0xffffffffull}) {
-      EXPECT_EQ(is_multiple(offset, reciprocal), offset % divisor == 0) << offset << " of " << divisor;
+      Quotient quotient = quotient_of(offset, reciprocal);
+      EXPECT_EQ(quotient.whole, offset / divisor);
+      EXPECT_EQ(quotient.fraction < reciprocal, offset % divisor == 0) << offset << " of " << divisor;
     }
   }
 }

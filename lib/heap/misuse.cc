@@ -1,0 +1,193 @@
+// Misuse of memory (misuse.h).
+//
+// Who may use it: through misuse.h.
+#include "heap/misuse.h"
+
+#include "chunk/extent_map.h"
+#include "chunk/region.h"
+#include "heap/heap.h"
+#include "heap/holes.h"
+#include "heap/remote.h"
+#include "os/message.h"
+#include "os/place.h"
+
+// A list whose owner goes on is read as it is: a block that is in use is on none, whatever is seen of the others.
+#define PA_RACY __attribute__((no_sanitize("thread")))
+
+namespace poolalloc {
+
+constinit Atomic<MisusePolicy> misuse_policy{MisusePolicy::abort};
+constinit Atomic<ForeignPolicy> foreign_policy{ForeignPolicy::warn};
+constinit Atomic<const void*> misuse_noted{nullptr};
+
+namespace {
+
+constinit Atomic<uint64_t> foreign_seen{0};
+constinit Atomic<uint64_t> misuse_seen{0};
+// Bytes of a block of the list that was given up. Synchronization: written before misuse_noted, a hint.
+constinit Atomic<size_t> noted_size{0};
+
+// Reports under MisusePolicy::warn, at the most.
+constexpr uint64_t kReportsMost = 100;
+
+const char* name_of(Caller caller) {
+  static constexpr const char* kNames[] = {"free()",          "free_sized()",      "free_aligned_sized()", "realloc()",
+                                           "operator delete", "operator delete[]", "malloc_usable_size()"};
+  return kNames[unsigned(caller)];
+}
+
+// "FUNCTION: ADDRESS", to be continued.
+Message& begin(Message& message, Caller caller, const void* p) {
+  return message.text(name_of(caller)).text(": ").address(p).text(" is ");
+}
+
+// After the first line: where it happened, and how to go on.
+[[noreturn]] void die(const char* option) {
+  os_print_stack();
+  Message message;
+  message.text("to go on after this, set ").text(option).send();
+  os_abort();
+}
+
+// Counts a misuse, and sends the message about it as the policy says. Returns unless that is to abort.
+void report(Message& message) {
+  uint64_t before = misuse_seen.add_relaxed(1);
+  MisusePolicy policy = misuse_policy.load_relaxed();
+  if (policy == MisusePolicy::ignore || (policy == MisusePolicy::warn && before >= kReportsMost)) return;
+  message.send();
+  if (policy == MisusePolicy::abort) die("POOLALLOC_MISUSE=warn");
+}
+
+void report_foreign(Caller caller, const void* p) {
+  bool first = foreign_seen.add_relaxed(1) == 0;
+  ForeignPolicy policy = foreign_policy.load_relaxed();
+  if (policy == ForeignPolicy::ignore || (policy == ForeignPolicy::warn && !first)) return;
+  Message message;
+  message.text(name_of(caller)).text(": invalid pointer ").address(p);
+  message.text(": not the start of a block of this allocator").send();
+  if (policy == ForeignPolicy::abort) die("POOLALLOC_FOREIGN=warn");
+}
+
+// --- What an address is ---------------------------------------------------------------------------------
+
+// Each says what it knows of p, and whether it knows anything.
+
+bool say_of_slice(Message& message, const void* p) {
+  if (!chunk_is_open(address_of(p))) return false;
+  const BlockPool* pool = descriptor_of(p);
+  if (address_of(p) - address_of(slice_address(pool)) >= slices_span(pool, 1))
+    return message.text("in the library's own records"), true;
+  pool -= pool->back;
+  if (pool->owner == nullptr) return message.text("in memory that is free (double free, or a wrong pointer)"), true;
+  size_t block_size = class_size(pool->size_class);
+  uintptr_t start = address_of(slice_address(pool));
+  Quotient index = quotient_of(address_of(p) - start, pool->reciprocal);
+  if (index.whole >= pool->size)
+    return message.text("in memory that was never handed out"), true;
+  message.text("inside a block of ").number(block_size).text(" bytes, which begins at ");
+  return message.address(pointer_to<void>(start + index.whole * block_size)), true;
+}
+
+bool say_of_chunk(Message& message, const void* p) {
+  bool is_ours = regions_find([&](Region& region) {
+    return region.base != nullptr && address_of(p) - address_of(region.base) < region_size(region);
+  });
+  if (is_ours) message.text("in memory that is free (double free, or a wrong pointer)");
+  return is_ours;
+}
+
+bool say_of_extent(Message& message, const void* p) {
+  SharedLockGuard guard(extents_lock);
+  const Extent* extent = extent_around(address_of(p));
+  if (extent == nullptr) return false;
+  if (extent->state != ExtentState::block)
+    return message.text("free already, or never was in use (double free of a large block, or a wrong pointer)"), true;
+  message.text("inside a block of ").number(extent->block_size).text(" bytes, which begins at ");
+  return message.address(pointer_to<void>(extent->start.load_relaxed())), true;
+}
+
+// What no allocator can have returned.
+bool say_of_others(Message& message, const void* p) {
+  if (address_of(p) % alignof(void*) != 0) return message.text("no block: it is not aligned"), true;
+  switch (os_place_of(p)) {
+    case Place::unmapped:
+      return message.text("no block: no memory is there"), true;
+    case Place::stack:
+      return message.text("no block: it is on this thread's stack"), true;
+    case Place::program:
+      return message.text("no block: it belongs to the program's code and variables"), true;
+    case Place::unknown:
+      break;
+  }
+  return false;
+}
+
+// --- Whether a block is free -------------------------------------------------------------------------------
+
+PA_RACY bool is_listed(const BlockPool& pool, Block* head, const Block* block) {
+  bool found = false;
+  if (head != nullptr) list_each(pool, slice_address(&pool), head, [&](const Block* each) { found |= each == block; });
+  return found;
+}
+
+PA_RACY bool is_free(const BlockPool& pool, const Block* block) {
+  const Heap* owner = pool.owner;
+  if (owner == nullptr) return false;
+  const PoolChain& chain = owner->chains[pool.size_class];
+  return is_listed(pool, pool.list->head, block) ||
+         (chain.active == &pool && is_listed(pool, chain.seized, block)) || remote_has(pool, block);
+}
+
+void note(const void* p, size_t size) {
+  noted_size.store_relaxed(size);
+  misuse_noted.store_relaxed(p);
+}
+
+}  // namespace
+
+void misuse_pointer(Caller caller, const void* p) {
+  // Nothing happens to what is merely asked about.
+  if (caller == Caller::usable_size) return report_foreign(caller, p);
+  Message message;
+  begin(message, caller, p);
+  if (say_of_slice(message, p) || say_of_chunk(message, p) || say_of_extent(message, p) || say_of_others(message, p))
+    return report(message);
+  report_foreign(caller, p);
+}
+
+bool misuse_is_double_free(Caller caller, BlockPool* pool, const Block* block) {
+  // It may be on its way from one list to another.
+  constexpr int kLooks = 3;
+  bool found = false;
+  for (int i = 0; i < kLooks && !found; i++) found = is_free(*pool, block);
+  if (!found) return false;
+  Message message;
+  begin(message, caller, block).text("free already (double free of a block of ");
+  report(message.number(class_size(pool->size_class)).text(" bytes)"));
+  return true;
+}
+
+void pool_give_up(BlockPool* pool) {
+  // The last block that can be reached is the one whose link is broken.
+  const void* broken = slice_address(pool);
+  list_each(*pool, slice_address(pool), pool->list->head, [&](const Block* each) { broken = each; });
+  block_pool_give_up(*pool, pool_hidden(pool));
+  note(broken, class_size(pool->size_class));
+}
+
+void mail_give_up(const Block* block) { note(block, 0); }
+
+void misuse_report_slow() {
+  const void* p = misuse_noted.exchange_acquire(nullptr);
+  if (p == nullptr) return;
+  Message message;
+  message.address(p).text(" was written to after it was freed, or by an overflow of the block before it");
+  size_t size = noted_size.load_relaxed();
+  if (size != 0) message.text(" (a free block of ").number(size).text(" bytes)");
+  report(message);
+}
+
+uint64_t foreign_count() { return foreign_seen.load_relaxed(); }
+uint64_t misuse_count() { return misuse_seen.load_relaxed(); }
+
+}  // namespace poolalloc

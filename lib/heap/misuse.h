@@ -1,0 +1,59 @@
+// Misuse of memory, as far as it is noticed: blocks freed twice, pointers that no malloc has returned, free blocks that
+// were written to.
+//
+// Always holds: nobody is accused but for what is certain. A pointer is judged by this library's own structures, and
+// where it is none of these, by what the kernel and the linker say of the address; it is never read through before it
+// is known to be ours. Only an address that another allocator may own is *foreign*, which has an option of its own. A
+// report is made without locks and before anything has changed, so a handler of SIGABRT may allocate.
+// Who may use it: heap and api.
+#pragma once
+
+#include "chunk/chunk.h"
+
+namespace poolalloc {
+
+// Of what is certain.
+enum class MisusePolicy : uint8_t {
+  abort,   // say so and abort
+  warn,    // say so and go on
+  ignore,  // count
+};
+// Of what another allocator may own: ld.so's early one, a second libc.
+enum class ForeignPolicy : uint8_t {
+  ignore,  // count
+  warn,    // and say so on stderr, the first time
+  abort,   // say so and abort
+};
+
+// Synchronization: set once at start-up; until then the defaults hold.
+extern constinit Atomic<MisusePolicy> misuse_policy;
+extern constinit Atomic<ForeignPolicy> foreign_policy;
+
+// The function that was given a pointer, for messages.
+enum class Caller : uint8_t { free, free_sized, free_aligned_sized, realloc, delete_one, delete_array, usable_size };
+
+// `p` is not the start of a block that is in use. Returns unless the policy is to abort; the caller then does nothing.
+PA_COLD void misuse_pointer(Caller caller, const void* p);
+
+// Whether a block of the pool whose first word is a link is free, wherever it is on its way to a list; if so, says so
+// as above. Any thread, no lock held.
+PA_COLD bool misuse_is_double_free(Caller caller, BlockPool* pool, const Block* block);
+
+// Gives up a pool's broken list: its blocks are lost. Says so when no lock is held any more. The owner, or for a heap
+// without one.
+PA_COLD void pool_give_up(BlockPool* pool);
+// The same of messages in a mailbox, of which `block` is the first that is broken.
+PA_COLD void mail_give_up(const Block* block);
+
+// At the end of slow paths, with no lock held: says what was given up.
+extern constinit Atomic<const void*> misuse_noted;
+PA_COLD void misuse_report_slow();
+inline void misuse_report() {
+  if (PA_UNLIKELY(misuse_noted.load_relaxed() != nullptr)) misuse_report_slow();
+}
+
+// How often there was a foreign pointer, and how often what is certain.
+uint64_t foreign_count();
+uint64_t misuse_count();
+
+}  // namespace poolalloc

@@ -1,0 +1,221 @@
+// What stands at an address, and where a call came from (place.h), on Linux.
+//
+// Always holds: the kernel's list of mappings is read anew, through a buffer on the stack; loaded objects are found by
+// dl_iterate_phdr, whose lock is held by nobody for long. What cannot be found out is unknown.
+// Who may use it: through place.h only.
+#include "os/place.h"
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <link.h>
+#include <pthread.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+#include <unwind.h>
+
+#include "base/bits.h"
+#include "os/message.h"
+#include "os/system_call.h"
+
+// Where this library begins and ends in memory: the linker's symbols.
+extern "C" {
+__attribute__((visibility("hidden"))) extern const char __ehdr_start[];
+__attribute__((visibility("hidden"))) extern const char _end[];
+}
+
+namespace poolalloc {
+namespace {
+
+// --- Mappings ---------------------------------------------------------------------------------------------
+
+struct Mapping {
+  uintptr_t start, end;
+  bool is_stack;  // the first thread's
+  bool has(uintptr_t address) const { return address >= start && address < end; }
+};
+
+// The lines of /proc/self/maps, one after the other.
+class Mappings {
+ public:
+  Mappings() : file_(system_call(SYS_openat, AT_FDCWD, long(address_of("/proc/self/maps")), O_RDONLY | O_CLOEXEC)) {}
+  ~Mappings() {
+    if (file_ >= 0) system_call(SYS_close, file_);
+  }
+  Mappings(const Mappings&) = delete;
+  Mappings& operator=(const Mappings&) = delete;
+
+  // False: there are no more, or none can be read.
+  bool next(Mapping& mapping) {
+    constexpr char kStack[] = "[stack]";
+    mapping = Mapping{number(), number(), false};
+    unsigned matched = 0;
+    for (char c = last_; c != '\n'; c = get()) {
+      if (c == 0) return false;
+      matched = c == kStack[matched] ? matched + 1 : c == kStack[0];
+      if (kStack[matched] == 0) mapping.is_stack = true, matched = 0;
+    }
+    return mapping.end != 0;
+  }
+  // Whether all of them have been read.
+  bool is_complete() const { return file_ >= 0 && length_ == 0; }
+
+ private:
+  // A number with the character behind it.
+  uintptr_t number() {
+    uintptr_t value = 0;
+    for (;;) {
+      char c = get();
+      if (c >= '0' && c <= '9') {
+        value = value * 16 + uintptr_t(c - '0');
+      } else if (c >= 'a' && c <= 'f') {
+        value = value * 16 + uintptr_t(c - 'a' + 10);
+      } else {
+        return value;
+      }
+    }
+  }
+  char get() {
+    if (at_ == length_) {
+      at_ = 0;
+      length_ = file_ >= 0 ? system_call(SYS_read, file_, long(address_of(text_)), sizeof text_) : 0;
+      if (length_ <= 0) return last_ = 0;
+    }
+    return last_ = text_[at_++];
+  }
+
+  long file_;
+  long at_ = 0;
+  long length_ = 0;
+  char last_ = 0;
+  char text_[2048];
+};
+
+// --- Loaded objects ---------------------------------------------------------------------------------------
+
+struct Object {
+  uintptr_t address;         // what is looked for
+  const char* name;          // nullptr: not found; empty: the program
+  uintptr_t bias;            // what was added to the file's addresses
+  uintptr_t start, end;      // of the part around the address
+  const void* unwind_table;  // nullptr: it has none
+};
+
+int object_look(dl_phdr_info* info, size_t, void* wanted) {
+  Object& object = *static_cast<Object*>(wanted);
+  bool is_here = false;
+  const void* unwind_table = nullptr;
+  for (unsigned i = 0; i < info->dlpi_phnum; i++) {
+    const ElfW(Phdr)& part = info->dlpi_phdr[i];
+    uintptr_t start = info->dlpi_addr + part.p_vaddr;
+    if (part.p_type == PT_GNU_EH_FRAME) unwind_table = pointer_to<void>(start);
+    if (part.p_type != PT_LOAD || object.address - start >= part.p_memsz) continue;
+    is_here = true;
+    object.start = start;
+    object.end = start + part.p_memsz;
+  }
+  if (!is_here) return 0;
+  object.name = info->dlpi_name;
+  object.bias = info->dlpi_addr;
+  object.unwind_table = unwind_table;
+  return 1;
+}
+
+Object object_around(uintptr_t address) {
+  Object object{address, nullptr, 0, 0, 0, nullptr};
+  dl_iterate_phdr(object_look, &object);
+  return object;
+}
+
+// --- The stack --------------------------------------------------------------------------------------------
+
+constexpr unsigned kFramesMost = 16;
+#if defined(__x86_64__)
+constexpr int kFrameRegister = 6;
+#else
+constexpr int kFrameRegister = 29;
+#endif
+
+struct Trace {
+  unsigned count = 0;
+  uintptr_t frame = 0;  // the frame register in the last one
+
+  bool add(uintptr_t pc) {
+    bool is_ours = pc >= address_of(__ehdr_start) && pc < address_of(_end);
+    if (is_ours) return true;
+    if (pc == 0 || count == kFramesMost) return false;
+    // A call's return address may belong to what follows.
+    Object object = object_around(pc - 1);
+    char path[PATH_MAX];
+    const char* name = object.name;
+    if (name != nullptr && *name == 0) {
+      long length = system_call(SYS_readlinkat, AT_FDCWD, long(address_of("/proc/self/exe")), long(address_of(path)),
+                                sizeof path - 1);
+      path[length > 0 ? length : 0] = 0;
+      name = path;
+    }
+    Message message;
+    message.text("  #").number(count++).text(" ");
+    if (name != nullptr) message.text(name).text("+");
+    message.address(pointer_to<void>(pc - object.bias)).send();
+    return true;
+  }
+};
+
+_Unwind_Reason_Code trace_step(_Unwind_Context* context, void* trace) {
+  Trace& to = *static_cast<Trace*>(trace);
+  to.frame = uintptr_t(_Unwind_GetGR(context, kFrameRegister));
+  return to.add(uintptr_t(_Unwind_GetIP(context))) ? _URC_NO_REASON : _URC_END_OF_STACK;
+}
+
+// Whether a frame, two words, may be there.
+bool is_frame(uintptr_t frame) {
+  if (frame == 0 || frame % alignof(void*) != 0) return false;
+  return os_word_look(pointer_to<void>(frame)) != WordState::unreadable &&
+         os_word_look(pointer_to<void>(frame + sizeof(void*))) != WordState::unreadable;
+}
+
+}  // namespace
+
+Place os_place_of(const void* p) {
+  const uintptr_t address = address_of(p);
+  const Object object = object_around(address);
+  if (object.name != nullptr) return object.bias == getauxval(AT_BASE) ? Place::unknown : Place::program;
+  const uintptr_t here = address_of(__builtin_frame_address(0));
+  Mappings mappings;
+  for (Mapping mapping; mappings.next(mapping);) {
+    if (!mapping.has(address)) continue;
+    if (mapping.is_stack) return Place::stack;
+    // libc's record of a thread stands at the top of its stack; what is above that may be another mapping.
+    uintptr_t top = address_of(pointer_to<void>(pthread_self()));
+    return mapping.has(here) && mapping.has(top) && address >= here && address < top ? Place::stack : Place::unknown;
+  }
+  return mappings.is_complete() ? Place::unmapped : Place::unknown;
+}
+
+void os_print_stack() {
+  Trace trace;
+  _Unwind_Backtrace(trace_step, &trace);
+  // Where there are no tables the last function's frame leads on.
+  for (uintptr_t frame = trace.frame; is_frame(frame);) {
+    const uintptr_t* words = pointer_to<const uintptr_t>(frame);
+    if (!trace.add(words[1]) || words[0] <= frame) return;
+    frame = words[0];
+  }
+}
+
+}  // namespace poolalloc
+
+#if defined(DLFO_EH_SEGMENT_TYPE)
+// For the unwinder, which is linked into the shared library, instead of ld.so's function of newer libcs
+// (_dl_find_object): so the library needs libc alone.
+extern "C" int poolalloc_find_object(void* address, dl_find_object* found) {
+  poolalloc::Object object = poolalloc::object_around(poolalloc::address_of(address));
+  if (object.unwind_table == nullptr) return -1;
+  *found = dl_find_object{};
+  found->dlfo_map_start = poolalloc::pointer_to<void>(object.start);
+  found->dlfo_map_end = poolalloc::pointer_to<void>(object.end);
+  found->dlfo_eh_frame = const_cast<void*>(object.unwind_table);
+  return 0;
+}
+#endif
