@@ -330,7 +330,7 @@ void heap_reap(Heap& heap) {
   }
   // Twice as many again before the next look, so that looks cost less than sending does; more after one in vain: the
   // sweeps look, too.
-  heap.mail_patience.store_relaxed(kMailPatience + (reaped.released != 0 ? 2 : 32) * reaped.kept);
+  heap.mail_patience.store_relaxed(kMailPatience + (reaped.released != 0 ? 2 : 8) * reaped.kept);
   lock_release(heap.gate->lock);
   // As in heap_drain_orphan: its thread may have ended meanwhile, and who found the lock taken has left its
   // message to this thread.
