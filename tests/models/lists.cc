@@ -277,6 +277,7 @@ struct Lists {
           STEP next = uint8_t(m.load(link_of(block)));
           STEP m.store(kHead, next, mutant == late_pop ? relaxed : Order::release);
           take(m, block);
+          STEP m.store(link_of(block), 0);
         } else {
           STEP m.store(kCount, m.load(kCount) - 1);
           STEP m.lock_acquire(kLock);
