@@ -82,8 +82,7 @@ bool say_of_slice(Message& message, const void* p) {
   size_t block_size = class_size(pool->size_class);
   uintptr_t start = address_of(slice_address(pool));
   Quotient index = quotient_of(address_of(p) - start, pool->reciprocal);
-  if (index.whole >= pool->size)
-    return message.text("in memory that was never handed out"), true;
+  if (index.whole >= pool->size) return message.text("in memory that was never handed out"), true;
   message.text("inside a block of ").number(block_size).text(" bytes, which begins at ");
   return message.address(pointer_to<void>(start + index.whole * block_size)), true;
 }
@@ -134,8 +133,8 @@ PA_RACY bool is_free(const BlockPool& pool, const Block* block) {
   const Heap* owner = pool.owner;
   if (owner == nullptr) return false;
   const PoolChain& chain = owner->chains[pool.size_class];
-  return is_listed(pool, pool.list->head, block) ||
-         (chain.active == &pool && is_listed(pool, chain.seized, block)) || remote_has(pool, block);
+  return is_listed(pool, pool.list->head, block) || (chain.active == &pool && is_listed(pool, chain.seized, block)) ||
+         remote_has(pool, block);
 }
 
 void note(const void* p, size_t size) {

@@ -67,8 +67,8 @@ void heap_collect(Heap& heap);
 // Collects for a heap that has no thread to do it.
 void heap_drain_orphan(Heap& heap);
 
-// Whether a block of the pool is on its way to its heap: in a batch, an outbox or the mailbox. Any thread, no lock held;
-// a block that moves from one to the other meanwhile may be missed.
+// Whether a block of the pool is on its way to its heap: in a batch, an outbox or the mailbox. Any thread, no lock
+// held; a block that moves from one to the other meanwhile may be missed.
 bool remote_has(const BlockPool& pool, const Block* block);
 
 }  // namespace poolalloc

@@ -23,10 +23,9 @@
 //   a list ends at a place in its pool's descriptor (list_end) where no link stands
 //
 // Synchronization: everything belongs to the owning heap; other threads read owner, back, size_class, slice_count,
-// size and reciprocal of a pool in which they hold a block; the size may change meanwhile, but not below that block, the
-// others do not while a block is live. With the heap's lock they may also read the count of a pool that
-// is not active (heap_reap).
-// Who may use it: chunk (which stores it as a slice's descriptor) and heap.
+// size and reciprocal of a pool in which they hold a block; the size may change meanwhile, but not below that block,
+// the others do not while a block is live. With the heap's lock they may also read the count of a pool that is not
+// active (heap_reap). Who may use it: chunk (which stores it as a slice's descriptor) and heap.
 #pragma once
 
 #include <stddef.h>
@@ -64,8 +63,8 @@ inline constexpr uintptr_t kReach = kChunkSize;
 PA_INLINE uintptr_t link_to(const Block* block, const Block* next) {
   return address_of(block) ^ address_of(next) ^ link_secret;
 }
-// The difference between a block's address and that of the next one, if its first word is a link; else more than kReach,
-// for all that can be told without the secret.
+// The difference between a block's address and that of the next one, if its first word is a link; else more than
+// kReach, for all that can be told without the secret.
 PA_INLINE uintptr_t link_step(const Block* block) { return block->link ^ link_secret; }
 PA_INLINE Block* block_after(const Block* block, uintptr_t step) { return pointer_to<Block>(address_of(block) ^ step); }
 // Whether the block may be free: nothing but a link, or what a program has copied from one, looks so.
@@ -79,9 +78,7 @@ struct alignas(kBlockAlignment) NoBlock {
   Block end;
 };
 extern constinit NoBlock no_block;
-inline bool list_is_empty(const FreeList& list) {
-  return is_list_end(__atomic_load_n(&list.head, __ATOMIC_RELAXED));
-}
+inline bool list_is_empty(const FreeList& list) { return is_list_end(__atomic_load_n(&list.head, __ATOMIC_RELAXED)); }
 
 // Changes the number of live blocks. Others may read it meanwhile.
 PA_INLINE void list_count_add(FreeList& list, int64_t change) {
@@ -94,9 +91,9 @@ PA_INLINE void list_count_add(FreeList& list, int64_t change) {
 
 // Takes the first block off a list; nullptr if there is none, or if the list is broken: its first block has no link
 // that leads to one less than `reach` away or to the end. The end has no link either, so it needs no test of its own.
-// Counts before it looks at the list: so a forked child may find one live block too many, never one too few; and whoever
-// has taken the list away, and made sure that this thread has seen that, finds by the count whether it got here before
-// (heap/evict.h).
+// Counts before it looks at the list: so a forked child may find one live block too many, never one too few; and
+// whoever has taken the list away, and made sure that this thread has seen that, finds by the count whether it got here
+// before (heap/evict.h).
 PA_INLINE Block* list_pop(FreeList& list, uintptr_t reach) {
   list_count_add(list, 1);
   compiler_barrier();
@@ -225,8 +222,8 @@ inline void block_pool_init(BlockPool& pool, Heap* owner, unsigned size_class, s
   pool.slice_count = uint8_t(divide_up(span, kSliceSize));
 }
 
-// Calls visit(block) for each block from `head` on, a list of the pool's or a part of one. False: it is broken, it leads
-// to what is no block of the pool, or goes on for ever.
+// Calls visit(block) for each block from `head` on, a list of the pool's or a part of one. False: it is broken, it
+// leads to what is no block of the pool, or goes on for ever.
 template <typename Visit>
 inline bool list_each(const BlockPool& pool, const void* base, Block* head, Visit visit) {
   unsigned most = pool.size;
@@ -287,8 +284,8 @@ unsigned block_pool_hidden(const BlockPool& pool, size_t block_size, const HoleS
 
 // Makes a hole of each run of pages that has no live block in it, and puts the list into address order. Free blocks
 // behind the last live one are as if they had never been handed out. Calls purge(from, end), offsets from `base`,
-// for memory that is not needed; `page` is the size of its unit. `span` is as in block_pool_init, `holes` are the sets of
-// its slices. False: the list is broken, and nothing was done.
+// for memory that is not needed; `page` is the size of its unit. `span` is as in block_pool_init, `holes` are the sets
+// of its slices. False: the list is broken, and nothing was done.
 template <typename Purge>
 inline bool block_pool_shed(BlockPool& pool, void* base, size_t block_size, size_t span, size_t page, HoleSet* holes,
                             Purge purge) {

@@ -23,17 +23,17 @@
 
 static const char *kind, *function, *where;
 static size_t size;
-static char *block;
-static void *others[2000];
+static char* block;
+static void* others[2000];
 
-static int is(const char *a, const char *b) { return strcmp(a, b) == 0; }
+static int is(const char* a, const char* b) { return strcmp(a, b) == 0; }
 
-static void release(void *p) {
+static void release(void* p) {
   union {
-    void *symbol;
-    void (*one)(void *);
-    void (*two)(void *, size_t);
-    void *(*resize)(void *, size_t);
+    void* symbol;
+    void (*one)(void*);
+    void (*two)(void*, size_t);
+    void* (*resize)(void*, size_t);
   } call = {dlsym(RTLD_DEFAULT, function)};
   if (!call.symbol) _Exit(4);
   if (is(function, "realloc")) {
@@ -45,7 +45,7 @@ static void release(void *p) {
   }
 }
 
-static void *first(void *unused) {
+static void* first(void* unused) {
   free(block);
   if (is(kind, "interleaved")) free(others[0]);
   if (is(kind, "delayed")) {
@@ -61,9 +61,9 @@ static void *first(void *unused) {
   return unused;
 }
 
-static void *second(void *unused) {
+static void* second(void* unused) {
   if (is(kind, "reused")) {
-    char *again = malloc(size);
+    char* again = malloc(size);
     if (again != block) _Exit(6);
     free(again);
   }
@@ -76,14 +76,14 @@ static void *second(void *unused) {
   } else if (is(kind, "unused")) {
     release(block + (65536 / size - 3) * size - (uintptr_t)block % 65536 / size * size);
   } else if (is(kind, "records")) {
-    release((void *)((uintptr_t)block & ~(uintptr_t)0x3fffff));
+    release((void*)((uintptr_t)block & ~(uintptr_t)0x3fffff));
   } else if (!is(kind, "none")) {
     release(block);
   }
   return unused;
 }
 
-static void in_thread(void *(*step)(void *), int apart) {
+static void in_thread(void* (*step)(void*), int apart) {
   pthread_t thread;
   if (!apart) {
     step(NULL);
@@ -92,7 +92,7 @@ static void in_thread(void *(*step)(void *), int apart) {
   }
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   if (argc != 5) return 2;
   kind = argv[1], size = strtoull(argv[2], NULL, 10), function = argv[3], where = argv[4];
   int keeps = is(kind, "inside") || is(kind, "unaligned") || is(kind, "unused") || is(kind, "records");
@@ -100,12 +100,12 @@ int main(int argc, char **argv) {
   block = malloc(size);
   for (int i = 40; i < 60; i++) others[i] = malloc(size);
   memset(block, 'x', size);
-  printf("%p\n", (void *)block);
+  printf("%p\n", (void*)block);
   fflush(stdout);
   if (!keeps) in_thread(first, is(where, "freed") || is(where, "both"));
   in_thread(second, is(where, "thread") || is(where, "both"));
   enum { many = 500 };
-  static char *made[many];
+  static char* made[many];
   for (int i = 0; i < many; i++) {
     if (!(made[i] = malloc(size))) return 8;
     memcpy(made[i], &i, sizeof i);

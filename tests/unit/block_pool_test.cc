@@ -260,7 +260,7 @@ TEST_F(Corruption, AnythingWrittenOverALinkIsFoundAtOnceOrOneBlockLater) {
   for (unsigned byte = 0; byte < 8; byte++) {
     for (unsigned change : {0x01, 0x41, 0x80, 0xff}) {
       const FreeList list = *pool.list;
-      head->link = before ^ uint64_t{change} << (8 * byte);
+      head->link = before ^ uint64_t { change } << (8 * byte);
       EXPECT_FALSE(valid());
       char* popped = pop();
       EXPECT_TRUE(popped == nullptr || pop() == nullptr || byte == 0) << byte;

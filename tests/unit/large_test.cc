@@ -121,7 +121,8 @@ TEST_F(Large, EveryAlignmentUpTo1GiBHoldsForEverySize) {
       ASSERT_EQ(address_of(b) % alignment, 0u);
       // Two pointers into a chunk's header or into one another would show.
       const uintptr_t header = chunk_start(a) + kChunkHeaderOffset;
-      ASSERT_TRUE(!chunk_is_open(header) || address_of(a) + size <= header || address_of(a) >= header + kChunkHeaderSize)
+      ASSERT_TRUE(!chunk_is_open(header) || address_of(a) + size <= header ||
+                  address_of(a) >= header + kChunkHeaderSize)
           << "a block of " << size << " aligned to " << alignment << " overlaps a chunk's header";
       size_t usable = api_usable_size(a);
       ASSERT_GE(usable, size);

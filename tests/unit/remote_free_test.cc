@@ -73,8 +73,7 @@ TEST_F(RemoteFree, AFullBatchIsSentAtOnce) {
   // A pool whose slice has no chunk header has as many blocks as a batch can hold.
   std::vector<void*> others, pool{api_malloc(1024)};
   void* extra = api_malloc(1024);
-  for (; pool_find(extra) == pool_find(pool[0]) || slice_index(pool_find(pool[0])) == 0;
-       extra = api_malloc(1024)) {
+  for (; pool_find(extra) == pool_find(pool[0]) || slice_index(pool_find(pool[0])) == 0; extra = api_malloc(1024)) {
     if (pool_find(extra) != pool_find(pool[0])) std::swap(others, pool);
     pool.push_back(extra);
   }
