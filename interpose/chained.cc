@@ -12,12 +12,18 @@
 #include "interpose/nothrow.h"
 #include "interpose/operator_new.h"
 
+// Whether two names stand for one function. The compiler takes them for two.
+static bool is_one(const void* name, const void* own_name) {
+  __asm__("" : "+r"(name));
+  return name == own_name;
+}
+
 // The public names, and this library's own functions whatever those are bound to (interpose.cc).
-#define NAME(result, name, parameters)                                                 \
-  extern "C" __attribute__((visibility("default"))) result name parameters;            \
-  extern "C" __attribute__((visibility("hidden"))) const char own_##name;              \
-  namespace {                                                                          \
-  bool name##_is_own() { return reinterpret_cast<const char*>(&name) == &own_##name; } \
+#define NAME(result, name, parameters)                                                       \
+  extern "C" __attribute__((visibility("default"))) result name parameters;                  \
+  extern "C" __attribute__((visibility("hidden"))) const char own_##name;                    \
+  namespace {                                                                                \
+  bool name##_is_own() { return is_one(reinterpret_cast<const void*>(&name), &own_##name); } \
   }
 NAME(void*, malloc, (size_t))
 NAME(void, free, (void*))
