@@ -1,7 +1,8 @@
 """The names the library defines, and programs in which several allocators or several ways of linking meet (COMPAT 13-22).
 
 What always holds: every name of the malloc family and every C++ operator is ours, nothing else is; a pointer that is not
-the start of one of our blocks is met by POOLALLOC_FOREIGN's policy and harms nothing.
+the start of one of our blocks is met by POOLALLOC_MISUSE's policy, or by POOLALLOC_FOREIGN's if another allocator may own
+it, and harms nothing.
 """
 import pathlib
 import re
@@ -57,16 +58,31 @@ def test_internal_names(laws):
     laws("libc_names.c", env={"POOLALLOC_FOREIGN": "abort"})
 
 
-FOREIGN = ["stack", "bss", "mmap", "sbrk", "dlmopen", "dlmopen-large",
-           "inside-64+8", "inside-64+16", "inside-100+48", "inside-500+16", "inside-1024+512", "inside-5000+16",
-           "inside-50000+16", "inside-70000+65536", "inside-300000+16", "inside-300000+65536", "inside-3000000+8",
-           "inside-6000000+16", "inside-20000000+4194304", "inside-20000000+65536"]
+FOREIGN = ["mmap", "sbrk", "dlmopen", "dlmopen-large"]
+INSIDE = ["inside-64+8", "inside-64+16", "inside-100+48", "inside-500+16", "inside-1024+512", "inside-5000+16",
+          "inside-50000+16", "inside-70000+65536", "inside-300000+16", "inside-300000+65536", "inside-3000000+8",
+          "inside-6000000+16", "inside-20000000+4194304", "inside-20000000+65536"]
+CERTAIN = {"stack": "is no block: it is on this thread's stack",
+           "bss": "is no block: it belongs to the program's code and variables",
+           **dict.fromkeys(INSIDE, r"is inside a block of \d+ bytes, which begins at 0x[0-9a-f]+")}
+# What program foreign does, and how often it does what is accused: each is told of under warn, if it is certain.
+OPERATIONS = {"free": {"free()": 3}, "realloc": {"realloc()": 6}, "usable": {}, "all": {"free()": 3, "realloc()": 6}}
+NAMES = {"free": "free()", "realloc": "realloc()", "usable": "malloc_usable_size()", "all": "malloc_usable_size()"}
 
 
-def one_message(text):
-    """Exactly one line, of the library, that says what happened."""
-    lines = text.splitlines()
-    return len(lines) == 1 and lines[0].startswith("poolalloc: ") and "invalid pointer" in lines[0]
+def is_foreign(line, function):
+    return re.fullmatch(rf"poolalloc: {re.escape(function)}: invalid pointer 0x[0-9a-f]+: "
+                        r"not the start of a block of this allocator", line)
+
+
+def is_certain(line, function, kind):
+    return re.fullmatch(rf"poolalloc: {re.escape(function)}: 0x[0-9a-f]+ {CERTAIN[kind]}", line)
+
+
+def is_trace(lines, option):
+    """What follows the message when the program ends: who called, and how to go on."""
+    return (1 <= len(lines) - 1 <= 16 and lines[-1] == f"poolalloc: to go on after this, set {option}=warn" and
+            all(re.fullmatch(rf"poolalloc:   #{i} /\S+\+0x[0-9a-f]+", line) for i, line in enumerate(lines[:-1])))
 
 
 @pytest.mark.parametrize("policy", ["ignore", "warn", None])
@@ -74,20 +90,63 @@ def one_message(text):
 def test_foreign_pointers_survived(run, build, kind, policy):
     # COMPAT 15
     program = build("foreign.c")
-    for operation in ("free", "realloc", "usable", "all"):
-        result = run([program, kind, operation], env={"POOLALLOC_FOREIGN": policy} if policy else {})
+    for operation in OPERATIONS:
+        env = {"POOLALLOC_MISUSE": "abort", **({"POOLALLOC_FOREIGN": policy} if policy else {})}
+        result = run([program, kind, operation], env=env)
         assert result.rc == 0 and result.out == "", result
-        assert result.err == "" if policy == "ignore" else one_message(result.err), result
+        lines = result.err.splitlines()
+        if policy == "ignore":
+            assert not lines, result
+        else:
+            assert len(lines) == 1 and is_foreign(lines[0], NAMES[operation]), result
 
 
 @pytest.mark.parametrize("kind", FOREIGN)
 def test_foreign_pointers_abort(run, build, kind):
     # COMPAT 15
     program = build("foreign.c")
+    env = {"POOLALLOC_FOREIGN": "abort", "POOLALLOC_MISUSE": "ignore"}
     for operation in ("free", "realloc", "usable"):
-        result = run([program, kind, operation], env={"POOLALLOC_FOREIGN": "abort"})
-        assert result.rc == -6 and result.out == "" and one_message(result.err), result
-    run([program, kind, "none"], env={"POOLALLOC_FOREIGN": "abort"}).ok()
+        result = run([program, kind, operation], env=env)
+        lines = result.err.splitlines()
+        assert result.rc == -6 and result.out == "", result
+        assert is_foreign(lines[0], NAMES[operation]) and is_trace(lines[1:], "POOLALLOC_FOREIGN"), result
+    run([program, kind, "none"], env=env).ok()
+
+
+@pytest.mark.parametrize("policy", ["ignore", "warn"])
+@pytest.mark.parametrize("kind", CERTAIN)
+def test_what_is_no_block_survived(run, build, kind, policy):
+    # COMPAT 15
+    program = build("foreign.c")
+    for operation, times in OPERATIONS.items():
+        # To be asked for its size is no misuse: that is for the other option.
+        for foreign in ("ignore", "warn"):
+            result = run([program, kind, operation], env={"POOLALLOC_MISUSE": policy, "POOLALLOC_FOREIGN": foreign})
+            assert result.rc == 0 and result.out == "", result
+            lines = result.err.splitlines()
+            asked = [line for line in lines if is_foreign(line, "malloc_usable_size()")]
+            assert len(asked) == (foreign == "warn" and operation in ("usable", "all")), result
+            accused = {name: sum(1 for line in lines if is_certain(line, name, kind)) for name in times}
+            assert accused == (times if policy == "warn" else dict.fromkeys(times, 0)), result
+            assert len(lines) == len(asked) + sum(accused.values()), result
+
+
+@pytest.mark.parametrize("env", [{}, {"POOLALLOC_MISUSE": "abort", "POOLALLOC_FOREIGN": "ignore"}],
+                         ids=["by default", "abort"])
+@pytest.mark.parametrize("kind", CERTAIN)
+def test_what_is_no_block_aborts(run, build, kind, env):
+    # COMPAT 15
+    program = build("foreign.c")
+    for operation in ("free", "realloc"):
+        result = run([program, kind, operation], env=env)
+        lines = result.err.splitlines()
+        assert result.rc == -6 and result.out == "", result
+        assert is_certain(lines[0], NAMES[operation], kind) and is_trace(lines[1:], "POOLALLOC_MISUSE"), result
+    run([program, kind, "none"], env=env).ok()
+    result = run([program, kind, "usable"], env={"POOLALLOC_FOREIGN": "abort", "POOLALLOC_MISUSE": "ignore"})
+    lines = result.err.splitlines()
+    assert result.rc == -6 and is_foreign(lines[0], NAMES["usable"]) and is_trace(lines[1:], "POOLALLOC_FOREIGN"), result
 
 
 @pytest.mark.parametrize("define", ["-DTWO_NAMES", "-DEVERYTHING"])

@@ -5,114 +5,167 @@
  *          neighbours   all blocks around it are in use again
  *          written      written to after it was freed; then blocks of that size are allocated
  *          overflowed   the block before it is written beyond its end
+ *          uppermost    written to, and the first of a list of others that were freed
  *          inside       not its start                      unaligned    one byte behind its start
  *          unused       a block's start that was never handed out
- *          records      the front of the chunk
+ *          records      among the records in the chunk's header
+ *          stack, variable, code, literal, unmapped, wild, odd, mapping   no block at all
  *          none         no misuse
- *   WHERE  here, thread (the misuse in a second thread), freed (the first free there), or both
+ *   WHERE  here, thread (the misuse in a second thread), freed (the first free there), or both (in two threads)
  *
- * Always holds: prints the pointer, and "alive" if it gets to the end, where blocks are still handed out once each.
+ * Always holds: prints the block and the misused pointer, and "alive" if it gets to the end, where blocks are still
+ * handed out once each. free and its relatives keep errno, realloc refuses with EINVAL.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
+enum { around = 20, some = 12, most = 3000 };
 static const char *kind, *function, *where;
 static size_t size;
-static char* block;
-static void* others[2000];
+static char *block, *target;
+static char *before[2 * around], *after[around];
+static void *more[most];
+static char variable[64];
 
-static int is(const char* a, const char* b) { return strcmp(a, b) == 0; }
+static int is(const char *a, const char *b) { return strcmp(a, b) == 0; }
 
-static void release(void* p) {
+static void release(void *p) {
   union {
-    void* symbol;
-    void (*one)(void*);
-    void (*two)(void*, size_t);
-    void* (*resize)(void*, size_t);
-  } call = {dlsym(RTLD_DEFAULT, function)};
-  if (!call.symbol) _Exit(4);
-  if (is(function, "realloc")) {
-    if (call.resize(p, size + 100)) _Exit(5);
-  } else if (is(function, "free_sized") || is(function, "_ZdlPvm") || is(function, "_ZdaPvm")) {
-    call.two(p, size);
+    void *symbol;
+    void *(*call)(void *, size_t, size_t);
+  } f = {dlsym(RTLD_DEFAULT, function)};
+  if (!f.symbol) _Exit(4);
+  errno = 12345;
+  if (strstr(function, "reallocarray")) {
+    if (f.call(p, 1, size + 100) || errno != EINVAL) _Exit(5);
+  } else if (strstr(function, "realloc")) {
+    if (f.call(p, size + 100, 0) || errno != EINVAL) _Exit(5);
   } else {
-    call.one(p);
+    is(function, "free_aligned_sized") ? f.call(p, 16, size) : f.call(p, size, 16);
+    if (errno != 12345) _Exit(6);
   }
 }
 
-static void* first(void* unused) {
+static char *choose(char *local) {
+  if (is(kind, "inside")) return block + size / 2 / 8 * 8;
+  if (is(kind, "unaligned")) return block + 1;
+  if (is(kind, "records")) return (char *)((uintptr_t)block & ~(uintptr_t)0x3fffff) + 0xf000 + 320;
+  if (is(kind, "stack")) return local;
+  if (is(kind, "odd")) return local + 1;
+  if (is(kind, "variable")) return variable;
+  if (is(kind, "code")) return (char *)((uintptr_t)&choose & ~(uintptr_t)15);
+  if (is(kind, "literal")) return (char *)((uintptr_t) "a literal of more than sixteen bytes" & ~(uintptr_t)15);
+  if (is(kind, "unmapped")) return (char *)4096;
+  if (is(kind, "wild")) return (char *)0x4141414141414140;
+  if (is(kind, "mapping")) return mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (is(kind, "unused")) {
+    uintptr_t last = (uintptr_t)after[around - 1], slice = last & ~(uintptr_t)0xffff;
+    size_t each = malloc_usable_size((void *)last), span = slice % 0x400000 == 0 ? 61120 : 65536;
+    return (char *)slice + (span / each - 1) * each;
+  }
+  return block;
+}
+
+static int is_freed_first(void) {
+  static const char *const kinds[] = {"double",     "delayed", "interleaved", "reused",
+                                      "neighbours", "written", "overflowed",  "uppermost"};
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    if (is(kind, kinds[i])) return 1;
+  }
+  return 0;
+}
+
+/* So that the block's pool is one that blocks are taken from. */
+static void free_some(void) {
+  if (size > 65536) return;
+  for (int i = around; i < around + some; i++) free(before[i]), before[i] = NULL;
+}
+
+static void *first(void *unused) {
+  if (is(kind, "uppermost")) free_some();
   free(block);
-  if (is(kind, "interleaved")) free(others[0]);
+  if (is(kind, "interleaved")) free(before[0]);
   if (is(kind, "delayed")) {
     for (int i = 0; i < 1000; i++) free(malloc(size));
   }
   if (is(kind, "neighbours")) {
-    free(others[1]);
-    for (int i = 2; i < 12; i++) free(others[i]);
-    for (int i = 2; i < 12; i++) others[i] = malloc(size / 2 + 1);
+    free_some();
+    for (int i = around; i < around + some; i++) {
+      before[i] = malloc(size);
+      if (before[i] != block) continue;
+      before[i] = malloc(size);
+      free(block);
+    }
   }
-  if (is(kind, "written")) memset(block, 'A', 8);
+  if (is(kind, "reused") || is(kind, "written") || is(kind, "overflowed")) free_some();
+  if (is(kind, "written") || is(kind, "uppermost")) memset(block, 'A', 8);
   if (is(kind, "overflowed")) memset(block - 8, 'A', 16);
   return unused;
 }
 
-static void* second(void* unused) {
-  if (is(kind, "reused")) {
-    char* again = malloc(size);
-    if (again != block) _Exit(6);
-    free(again);
-  }
-  if (is(kind, "written") || is(kind, "overflowed")) {
-    for (int i = 0; i < 100; i++) others[100 + i] = malloc(size);
-  } else if (is(kind, "inside")) {
-    release(block + size / 2 / 16 * 16);
-  } else if (is(kind, "unaligned")) {
-    release(block + 1);
-  } else if (is(kind, "unused")) {
-    release(block + (65536 / size - 3) * size - (uintptr_t)block % 65536 / size * size);
-  } else if (is(kind, "records")) {
-    release((void*)((uintptr_t)block & ~(uintptr_t)0x3fffff));
+static void reuse(void) {
+  int i = 0;
+  while (i < most && (more[i] = malloc(size)) != block) i++;
+  if (i == most) _Exit(7);
+  free(block);
+}
+
+static void *second(void *unused) {
+  char local[64] __attribute__((aligned(16)));
+  target = choose(local);
+  printf("%p\n", (void *)target);
+  fflush(stdout);
+  if (is(kind, "written") || is(kind, "overflowed") || is(kind, "uppermost")) {
+    for (int i = 0; i < 100; i++) {
+      if (!(more[i] = malloc(size))) _Exit(12);
+    }
   } else if (!is(kind, "none")) {
-    release(block);
+    release(target);
   }
   return unused;
 }
 
-static void in_thread(void* (*step)(void*), int apart) {
+static void in_thread(void *(*step)(void *), int apart) {
   pthread_t thread;
   if (!apart) {
     step(NULL);
   } else if (pthread_create(&thread, NULL, step, NULL) != 0 || pthread_join(thread, NULL) != 0) {
-    _Exit(7);
+    _Exit(8);
   }
 }
 
-int main(int argc, char** argv) {
+int main(int argc, char **argv) {
   if (argc != 5) return 2;
   kind = argv[1], size = strtoull(argv[2], NULL, 10), function = argv[3], where = argv[4];
-  int keeps = is(kind, "inside") || is(kind, "unaligned") || is(kind, "unused") || is(kind, "records");
-  for (int i = 0; i < 40; i++) others[i] = malloc(size);
+  int is_large = size > 65536;
+  for (int i = 0; i < (is_large ? 2 : 2 * around); i++) before[i] = malloc(size);
   block = malloc(size);
-  for (int i = 40; i < 60; i++) others[i] = malloc(size);
-  memset(block, 'x', size);
-  printf("%p\n", (void*)block);
+  for (int i = 0; i < (is_large ? 2 : around); i++) after[i] = malloc(size);
+  if (!block) return 3;
+  printf("%p\n", (void *)block);
   fflush(stdout);
-  if (!keeps) in_thread(first, is(where, "freed") || is(where, "both"));
+  memset(block, 'x', size);
+  if (is_freed_first()) in_thread(first, is(where, "freed") || is(where, "both"));
+  if (is(kind, "reused")) reuse();
   in_thread(second, is(where, "thread") || is(where, "both"));
-  enum { many = 500 };
-  static char* made[many];
+
+  static char *made[1000];
+  int many = is_large ? 20 : 1000;
   for (int i = 0; i < many; i++) {
-    if (!(made[i] = malloc(size))) return 8;
+    if (!(made[i] = malloc(size))) return 9;
+    if (!is_freed_first() && made[i] == block) return 10;
     memcpy(made[i], &i, sizeof i);
-    if (keeps && made[i] == block) return 9;
   }
   for (int i = 0; i < many; i++) {
-    if (memcmp(made[i], &i, sizeof i) != 0) return 10;
+    if (memcmp(made[i], &i, sizeof i) != 0) return 11;
     free(made[i]);
   }
   puts("alive");
