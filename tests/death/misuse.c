@@ -1,4 +1,4 @@
-/* misuse KIND SIZE FUNCTION WHERE: misuses a block of SIZE bytes by FUNCTION, a symbol that is given the pointer.
+/* misuse KIND SIZE FUNCTION WHERE [THREADS]: misuses a block of SIZE bytes by FUNCTION, a symbol that is given the pointer.
  *
  *   KIND   double       freed twice                        interleaved  another block is freed in between
  *          delayed      a thousand pairs in between        reused       the block was handed out and freed again
@@ -11,6 +11,7 @@
  *          records      among the records in the chunk's header
  *          stack, variable, code, literal, unmapped, wild, odd, mapping   no block at all
  *          none         no misuse
+ *   THREADS  so many others allocate meanwhile, and a handler of SIGABRT does so, says "handled" and exits with 42
  *   WHERE  here, thread (the misuse in a second thread), freed (the first free there), or both (in two threads)
  *
  * Always holds: prints the block and the misused pointer, and "alive" if it gets to the end, where blocks are still
@@ -21,11 +22,13 @@
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 enum { around = 20, some = 12, most = 3000 };
 static const char *kind, *function, *where;
@@ -142,8 +145,42 @@ static void in_thread(void *(*step)(void *), int apart) {
   }
 }
 
+/* Blocks of all sizes, large ones too, whose ends are written. */
+static int work(int seed) {
+  static const size_t sizes[] = {1, 16, 48, 100, 1000, 1024, 5000, 40000, 65536, 70000, 300000, 3 << 20};
+  enum { each = sizeof sizes / sizeof *sizes, count = 8 * each };
+  unsigned char *made[count];
+  for (int i = 0; i < count; i++) {
+    size_t bytes = i % 2 ? sizes[i % each] : size;
+    if (bytes > 65536 && i > 2 * each) bytes = 64;
+    if (!(made[i] = malloc(bytes))) return 0;
+    made[i][0] = made[i][bytes - 1] = (unsigned char)(seed + i);
+  }
+  for (int i = 0; i < count; i++) {
+    if (made[i][0] != (unsigned char)(seed + i)) return 0;
+    free(made[i]);
+  }
+  return 1;
+}
+
+static void on_abort(int number) {
+  for (int i = 0; i < 20; i++) {
+    if (!work(i)) _exit(43);
+  }
+  printf("%s after signal %d\n", "handled", number);
+  fflush(stdout);
+  _exit(42);
+}
+
+static void *work_on(void *unused) {
+  for (int i = 0;; i++) {
+    if (!work(i)) _exit(44);
+  }
+  return unused;
+}
+
 int main(int argc, char **argv) {
-  if (argc != 5) return 2;
+  if (argc != 5 && argc != 6) return 2;
   kind = argv[1], size = strtoull(argv[2], NULL, 10), function = argv[3], where = argv[4];
   int is_large = size > 65536;
   for (int i = 0; i < (is_large ? 2 : 2 * around); i++) before[i] = malloc(size);
@@ -153,6 +190,11 @@ int main(int argc, char **argv) {
   printf("%p\n", (void *)block);
   fflush(stdout);
   memset(block, 'x', size);
+  if (argc == 6) signal(SIGABRT, on_abort);
+  for (int i = argc == 6 ? atoi(argv[5]) : 0; i > 0; i--) {
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, work_on, NULL) != 0) return 8;
+  }
   if (is_freed_first()) in_thread(first, is(where, "freed") || is(where, "both"));
   if (is(kind, "reused")) reuse();
   in_thread(second, is(where, "thread") || is(where, "both"));
@@ -168,6 +210,8 @@ int main(int argc, char **argv) {
     if (memcmp(made[i], &i, sizeof i) != 0) return 11;
     free(made[i]);
   }
+  /* It may be another thread that says so. */
+  if (argc == 6) sleep(10);
   puts("alive");
   return 0;
 }

@@ -259,6 +259,95 @@ def test_what_another_allocator_may_own(program, way, where):
     assert_aborted(result, said(way, FOREIGN, target=result.stdout.split()[1]), "FOREIGN")
 
 
+# --- What still works ----------------------------------------------------------------------------------------
+
+HANDLED = [(kind, list(sizes)[i % len(sizes)], ("free", "realloc", "_ZdlPvm")[i % 3], where)
+           for i, (kind, sizes) in enumerate(KINDS.items()) for where in ("here", "both")] + \
+          [("inside", 300000, "free", where) for where in ("here", "both")]
+
+
+@pytest.mark.parametrize("threads", ["0", "3"])
+@pytest.mark.parametrize("kind, size, way, where", HANDLED)
+def test_a_handler_of_the_signal_may_allocate(program, kind, size, way, where, threads):
+    if kind in NOTICED_LATER:
+        way = "free"
+        if CHECKS == "full":
+            pytest.skip("the checking build looks at the lists before")
+    result = run(program("misuse"), kind, str(size), way, where, threads)
+    assert result.returncode == 42, result
+    assert result.stdout.endswith("\nhandled after signal 6\n")
+    lines = result.stderr.splitlines(keepends=True)
+    assert lines[0] == combination_said(kind, size, way, where, result.stdout.removesuffix("handled after signal 6\n"))
+    assert lines[-1] == "poolalloc: to go on after this, set POOLALLOC_MISUSE=warn\n"
+
+
+@pytest.mark.parametrize("options", [{}, {"purge": "eager"}], ids=["", "eager"])
+@pytest.mark.parametrize("case", ["links", "handed", "moved", "aligned", "counted", "forked", "handler"])
+def test_who_does_nothing_wrong_is_not_accused(program, case, options):
+    result = run(program("legal"), case, foreign="abort", **options)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "alive\n", "")
+
+
+# --- Stack traces --------------------------------------------------------------------------------------------
+
+CODE = {"tables": ["-O2", "-fomit-frame-pointer", "-fasynchronous-unwind-tables"],
+        "frames": ["-O2", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-fno-omit-frame-pointer"],
+        "both": ["-O0", "-fasynchronous-unwind-tables", "-fno-omit-frame-pointer"],
+        "neither": ["-O2", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-fomit-frame-pointer"],
+        "fixed": ["-O2", "-no-pie", "-fno-pie"]}
+
+
+@pytest.fixture(scope="session")
+def trace(tmp_path_factory):
+    """trace(code, depth): the names of the program's functions that the stack trace shows, and its lines."""
+    if shutil.which("cc") is None:
+        pytest.skip("needs a compiler")
+    directory = tmp_path_factory.mktemp("trace")
+
+    def traced(code, depth):
+        path = directory / code
+        if not path.exists():
+            subprocess.run(["cc", *FLAGS[1:], *CODE[code], HERE / "trace.c", "-o", path], check=True)
+        result = run(path, str(depth))
+        lines = result.stderr.splitlines()
+        assert result.returncode == -signal.SIGABRT
+        assert lines[-1] == "poolalloc: to go on after this, set POOLALLOC_MISUSE=warn"
+        base = 0x400000 if code == "fixed" else 0
+        starts = sorted((int(start, 16) + base, name) for name, start in map(str.split, result.stdout.splitlines()))
+        frames = [re.fullmatch(r"poolalloc:   #(\d+) (\S+)\+(0x[0-9a-f]+)", line).groups() for line in lines[1:-1]]
+        assert [int(number) for number, _, _ in frames] == list(range(len(frames)))
+        offsets = [offset for _, module, offset in frames if module == str(path)]
+        names = [[name for start, name in starts if start < int(offset, 16)][-1] for offset in offsets]
+        if shutil.which("addr2line"):
+            # A call's return address may belong to the next line, but not to another function.
+            out = subprocess.run(["addr2line", "-f", "-e", path, *offsets], capture_output=True, text=True).stdout
+            assert out.splitlines()[::2] == names
+        return names, frames
+    return traced
+
+
+@pytest.mark.parametrize("code", ["tables", "frames", "both", "fixed"])
+def test_the_trace_leads_to_main(trace, code):
+    names, frames = trace(code, 2)
+    assert names[:5] == ["inner", "middle", "outer", "outer", "main"]
+    assert len(frames) <= 16
+
+
+@pytest.mark.parametrize("code", ["tables", "frames", "both", "fixed"])
+def test_the_trace_ends_after_sixteen_functions(trace, code):
+    for depth in 13, 14, 1000, 10000:
+        names, frames = trace(code, depth)
+        assert names == ["inner", "middle"] + ["outer"] * min(depth, 14) + ["main"] * (depth == 13)
+        assert len(frames) == 16
+
+
+def test_without_tables_and_frames_the_trace_shows_the_caller(trace):
+    for depth in 2, 1000:
+        names, frames = trace("neither", depth)
+        assert names[0] == "inner"
+        assert len(frames) <= 16
+
+
 # --- Options -------------------------------------------------------------------------------------------------
 
 VALUES = {"foreign": ("ignore|warn|abort", "warn"), "misuse": ("abort|warn|ignore", "abort"),
