@@ -28,15 +28,15 @@ static const size_t size_of[sizes] = {16, 32, 48, 100, 256, 500, 1000, 1024, 300
 static uintptr_t word[many];
 static char *block[many], *home[many];
 
-static void fail(const char *what) {
+static void fail(const char* what) {
   printf("%s\n", what);
   _exit(3);
 }
 
 static size_t in_use(void) { return mallinfo2().uordblks + mallinfo2().hblkhd; }
 
-static void *free_all(void *from) {
-  for (int i = 0; i < many; i++) free(((char **)from)[i]);
+static void* free_all(void* from) {
+  for (int i = 0; i < many; i++) free(((char**)from)[i]);
   return NULL;
 }
 
@@ -51,7 +51,7 @@ static void free_where(int in_thread) {
 
 /* The first words of free blocks, and where they stood. */
 static void learn(size_t size) {
-  static char *kept[many / 8 + 1];
+  static char* kept[many / 8 + 1];
   for (int i = 0; i < many; i++) home[i] = malloc(size);
   for (int i = 0; i < many; i++) {
     if (i % 8 != 0) free(home[i]);
@@ -63,7 +63,7 @@ static void learn(size_t size) {
   for (int i = 0; i < many; i += 8) free(kept[i / 8]);
 }
 
-static uintptr_t word_for(const char *p, int i, int round) {
+static uintptr_t word_for(const char* p, int i, int round) {
   if (round % 2 == 0) {
     for (int j = 0; j < many; j++) {
       if (home[j] == p) return word[j];
@@ -123,7 +123,7 @@ static void moved(void) {
   }
 }
 
-static void free_somehow(void *p, int i) {
+static void free_somehow(void* p, int i) {
   if (i % 3 == 0) {
     free(p);
   } else if (i % 3 == 1) {
@@ -136,9 +136,9 @@ static void free_somehow(void *p, int i) {
 static void aligned(void) {
   for (size_t alignment = 1; alignment <= 1 << 21; alignment *= 2) {
     for (size_t size = 0; size < 200000; size = size * 8 / 7 + 1) {
-      void *made[5] = {memalign(alignment, size), aligned_alloc(alignment, size), calloc(1, size),
+      void* made[5] = {memalign(alignment, size), aligned_alloc(alignment, size), calloc(1, size),
                        realloc(malloc(size / 2 + 1), size + 1), NULL};
-      if (alignment >= sizeof(void *) && posix_memalign(&made[4], alignment, size) != 0) fail("posix_memalign");
+      if (alignment >= sizeof(void*) && posix_memalign(&made[4], alignment, size) != 0) fail("posix_memalign");
       for (int i = 0; i < 5; i++) {
         if (!made[i] && i != 4) fail("no block");
         if (made[i]) memset(made[i], 0xff, malloc_usable_size(made[i]));
@@ -151,7 +151,7 @@ static void aligned(void) {
 }
 
 static volatile int ended;
-static void *count(void *unused) {
+static void* count(void* unused) {
   while (!ended) {
     mallinfo2();
     malloc_trim(0);
@@ -184,7 +184,7 @@ static void forked(void) {
   }
 }
 
-static char *volatile caught[64];
+static char* volatile caught[64];
 static volatile int signals;
 static void handler(int number) {
   int i = signals++ % 64;
@@ -216,7 +216,7 @@ static void handled(void) {
   for (int i = 0; i < 64; i++) free(caught[i]);
 }
 
-static void step(const char *which) {
+static void step(const char* which) {
   int is_links = strcmp(which, "links") == 0;
   if (is_links || strcmp(which, "handed") == 0) links(!is_links);
   if (strcmp(which, "moved") == 0) moved();
@@ -227,12 +227,12 @@ static void step(const char *which) {
 }
 
 static pthread_barrier_t started;
-static void *start(void *unused) {
+static void* start(void* unused) {
   pthread_barrier_wait(&started);
   return unused;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   if (argc != 2) return 2;
   setvbuf(stdout, NULL, _IONBF, 0);
   /* What libc keeps of two threads' start. */

@@ -1,4 +1,5 @@
-/* misuse KIND SIZE FUNCTION WHERE [THREADS]: misuses a block of SIZE bytes by FUNCTION, a symbol that is given the pointer.
+/* misuse KIND SIZE FUNCTION WHERE [THREADS]: misuses a block of SIZE bytes by FUNCTION, a symbol that is given the
+ * pointer.
  *
  *   KIND   double       freed twice                        interleaved  another block is freed in between
  *          delayed      a thousand pairs in between        reused       the block was handed out and freed again
@@ -35,15 +36,15 @@ static const char *kind, *function, *where;
 static size_t size;
 static char *block, *target;
 static char *before[2 * around], *after[around];
-static void *more[most];
+static void* more[most];
 static char variable[64];
 
-static int is(const char *a, const char *b) { return strcmp(a, b) == 0; }
+static int is(const char* a, const char* b) { return strcmp(a, b) == 0; }
 
-static void release(void *p) {
+static void release(void* p) {
   union {
-    void *symbol;
-    void *(*call)(void *, size_t, size_t);
+    void* symbol;
+    void* (*call)(void*, size_t, size_t);
   } f = {dlsym(RTLD_DEFAULT, function)};
   if (!f.symbol) _Exit(4);
   errno = 12345;
@@ -57,28 +58,28 @@ static void release(void *p) {
   }
 }
 
-static char *choose(char *local) {
+static char* choose(char* local) {
   if (is(kind, "inside")) return block + size / 2 / 8 * 8;
   if (is(kind, "unaligned")) return block + 1;
-  if (is(kind, "records")) return (char *)((uintptr_t)block & ~(uintptr_t)0x3fffff) + 0xf000 + 320;
+  if (is(kind, "records")) return (char*)((uintptr_t)block & ~(uintptr_t)0x3fffff) + 0xf000 + 320;
   if (is(kind, "stack")) return local;
   if (is(kind, "odd")) return local + 1;
   if (is(kind, "variable")) return variable;
-  if (is(kind, "code")) return (char *)((uintptr_t)&choose & ~(uintptr_t)15);
-  if (is(kind, "literal")) return (char *)((uintptr_t) "a literal of more than sixteen bytes" & ~(uintptr_t)15);
-  if (is(kind, "unmapped")) return (char *)4096;
-  if (is(kind, "wild")) return (char *)0x4141414141414140;
+  if (is(kind, "code")) return (char*)((uintptr_t)&choose & ~(uintptr_t)15);
+  if (is(kind, "literal")) return (char*)((uintptr_t) "a literal of more than sixteen bytes" & ~(uintptr_t)15);
+  if (is(kind, "unmapped")) return (char*)4096;
+  if (is(kind, "wild")) return (char*)0x4141414141414140;
   if (is(kind, "mapping")) return mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (is(kind, "unused")) {
     uintptr_t last = (uintptr_t)after[around - 1], slice = last & ~(uintptr_t)0xffff;
-    size_t each = malloc_usable_size((void *)last), span = slice % 0x400000 == 0 ? 61120 : 65536;
-    return (char *)slice + (span / each - 1) * each;
+    size_t each = malloc_usable_size((void*)last), span = slice % 0x400000 == 0 ? 61120 : 65536;
+    return (char*)slice + (span / each - 1) * each;
   }
   return block;
 }
 
 static int is_freed_first(void) {
-  static const char *const kinds[] = {"double",     "delayed", "interleaved", "reused",
+  static const char* const kinds[] = {"double",     "delayed", "interleaved", "reused",
                                       "neighbours", "written", "overflowed",  "uppermost"};
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     if (is(kind, kinds[i])) return 1;
@@ -92,7 +93,7 @@ static void free_some(void) {
   for (int i = around; i < around + some; i++) free(before[i]), before[i] = NULL;
 }
 
-static void *first(void *unused) {
+static void* first(void* unused) {
   if (is(kind, "uppermost")) free_some();
   free(block);
   if (is(kind, "interleaved")) free(before[0]);
@@ -121,10 +122,10 @@ static void reuse(void) {
   free(block);
 }
 
-static void *second(void *unused) {
+static void* second(void* unused) {
   char local[64] __attribute__((aligned(16)));
   target = choose(local);
-  printf("%p\n", (void *)target);
+  printf("%p\n", (void*)target);
   fflush(stdout);
   if (is(kind, "written") || is(kind, "overflowed") || is(kind, "uppermost")) {
     for (int i = 0; i < 100; i++) {
@@ -136,7 +137,7 @@ static void *second(void *unused) {
   return unused;
 }
 
-static void in_thread(void *(*step)(void *), int apart) {
+static void in_thread(void* (*step)(void*), int apart) {
   pthread_t thread;
   if (!apart) {
     step(NULL);
@@ -149,7 +150,7 @@ static void in_thread(void *(*step)(void *), int apart) {
 static int work(int seed) {
   static const size_t sizes[] = {1, 16, 48, 100, 1000, 1024, 5000, 40000, 65536, 70000, 300000, 3 << 20};
   enum { each = sizeof sizes / sizeof *sizes, count = 8 * each };
-  unsigned char *made[count];
+  unsigned char* made[count];
   for (int i = 0; i < count; i++) {
     size_t bytes = i % 2 ? sizes[i % each] : size;
     if (bytes > 65536 && i > 2 * each) bytes = 64;
@@ -172,14 +173,14 @@ static void on_abort(int number) {
   _exit(42);
 }
 
-static void *work_on(void *unused) {
+static void* work_on(void* unused) {
   for (int i = 0;; i++) {
     if (!work(i)) _exit(44);
   }
   return unused;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   if (argc != 5 && argc != 6) return 2;
   kind = argv[1], size = strtoull(argv[2], NULL, 10), function = argv[3], where = argv[4];
   int is_large = size > 65536;
@@ -187,7 +188,7 @@ int main(int argc, char **argv) {
   block = malloc(size);
   for (int i = 0; i < (is_large ? 2 : around); i++) after[i] = malloc(size);
   if (!block) return 3;
-  printf("%p\n", (void *)block);
+  printf("%p\n", (void*)block);
   fflush(stdout);
   memset(block, 'x', size);
   if (argc == 6) signal(SIGABRT, on_abort);
@@ -199,7 +200,7 @@ int main(int argc, char **argv) {
   if (is(kind, "reused")) reuse();
   in_thread(second, is(where, "thread") || is(where, "both"));
 
-  static char *made[1000];
+  static char* made[1000];
   int many = is_large ? 20 : 1000;
   for (int i = 0; i < many; i++) {
     if (!(made[i] = malloc(size))) return 9;

@@ -11,17 +11,17 @@ extern const char __ehdr_start[], _start[];
 static char variable[64];
 static volatile int steps;
 
-static APART void inner(void *p) {
+static APART void inner(void* p) {
   free(p);
   steps++;
 }
 
-static APART void middle(void *p) {
+static APART void middle(void* p) {
   inner(p);
   steps++;
 }
 
-static APART void outer(void *p, int depth) {
+static APART void outer(void* p, int depth) {
   if (depth > 1) {
     outer(p, depth - 1);
   } else {
@@ -30,10 +30,10 @@ static APART void outer(void *p, int depth) {
   steps++;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   if (argc != 2) return 2;
-  const char *const names[] = {"inner", "middle", "outer", "main", "_start"};
-  const char *const starts[] = {(char *)inner, (char *)middle, (char *)outer, (char *)main, _start};
+  const char* const names[] = {"inner", "middle", "outer", "main", "_start"};
+  const char* const starts[] = {(char*)inner, (char*)middle, (char*)outer, (char*)main, _start};
   for (int i = 0; i < 5; i++) printf("%s %#lx\n", names[i], (long)(starts[i] - __ehdr_start));
   fflush(stdout);
   outer(variable, atoi(argv[1]));
