@@ -52,7 +52,7 @@ void report_other_allocators() {
 // may wait for threads that allocate, run while this library's locks are free.
 __attribute__((constructor(101))) void start(int, char**, char** environment) {
   heap_start();
-  os_note_stderr();
+  os_note_start();
   options_read(environment);
   if (summary_wanted()) {
     os_keep_stderr();

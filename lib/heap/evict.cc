@@ -202,6 +202,7 @@ void heap_evict_others() {
     if (gate->heap->mailbox.load_relaxed() != nullptr) mailbox_look(*gate->heap);
     if (gate->state.load_relaxed() != HeapState::owned) heap_trim_orphan(*gate->heap);
   }
+  misuse_report();
 }
 
 void heap_slow_path_end(size_t released) {

@@ -221,11 +221,13 @@ bool heap_refill(Heap& heap, unsigned size_class) {
   }
   evicted_release(heap);
   // Advance.
-  if (chain.first != nullptr) {
+  while (chain.first != nullptr) {
     BlockPool* pool = chain.first;
     chain_remove(chain, pool);
     pool_activate(heap, pool);
-    return !list_is_empty(list) || pool_bump(heap, pool);
+    if (PA_UNLIKELY(list_is_broken(*pool))) pool_give_up(pool);
+    if (!list_is_empty(list) || pool_bump(heap, pool)) return true;
+    active_put_away(heap, pool);
   }
   // Grow.
   BlockPool* pool = pool_grow(heap, size_class);

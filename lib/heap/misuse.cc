@@ -18,14 +18,12 @@ namespace poolalloc {
 
 constinit Atomic<MisusePolicy> misuse_policy{MisusePolicy::abort};
 constinit Atomic<ForeignPolicy> foreign_policy{ForeignPolicy::warn};
-constinit Atomic<const void*> misuse_noted{nullptr};
+__thread MisuseNote misuse_note;
 
 namespace {
 
 constinit Atomic<uint64_t> foreign_seen{0};
 constinit Atomic<uint64_t> misuse_seen{0};
-// Bytes of a block of the list that was given up. Synchronization: written before misuse_noted, a hint.
-constinit Atomic<size_t> noted_size{0};
 
 // Reports under MisusePolicy::warn, at the most.
 constexpr uint64_t kReportsMost = 100;
@@ -139,9 +137,9 @@ PA_RACY bool is_free(const BlockPool& pool, const Block* block) {
          remote_has(pool, block);
 }
 
-void note(const void* p, size_t size) {
-  noted_size.store_relaxed(size);
-  misuse_noted.store_relaxed(p);
+// The first one counts: what follows may come of it.
+void note(const void* block, size_t size) {
+  if (misuse_note.block == nullptr) misuse_note = {block, size};
 }
 
 }  // namespace
@@ -179,12 +177,11 @@ void pool_give_up(BlockPool* pool) {
 void mail_give_up(const Block* block) { note(block, 0); }
 
 void misuse_report_slow() {
-  const void* p = misuse_noted.exchange_acquire(nullptr);
-  if (p == nullptr) return;
+  const MisuseNote noted = misuse_note;
+  misuse_note = {nullptr, 0};
   Message message;
-  message.address(p).text(" was written to after it was freed, or by an overflow of the block before it");
-  size_t size = noted_size.load_relaxed();
-  if (size != 0) message.text(" (a free block of ").number(size).text(" bytes)");
+  message.address(noted.block).text(" was written to after it was freed, or by an overflow of the block before it");
+  if (noted.size != 0) message.text(" (a free block of ").number(noted.size).text(" bytes)");
   report(message);
 }
 

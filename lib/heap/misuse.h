@@ -45,11 +45,16 @@ PA_COLD void pool_give_up(BlockPool* pool);
 // The same of messages in a mailbox, of which `block` is the first that is broken.
 PA_COLD void mail_give_up(const Block* block);
 
-// At the end of slow paths, with no lock held: says what was given up.
-extern constinit Atomic<const void*> misuse_noted;
+// What the calling thread has given up and not yet said so.
+struct MisuseNote {
+  const void* block;  // nullptr: nothing
+  size_t size;        // 0: not known
+};
+extern __thread MisuseNote misuse_note;
 PA_COLD void misuse_report_slow();
+// At the end of slow paths, with no lock held: says it.
 inline void misuse_report() {
-  if (PA_UNLIKELY(misuse_noted.load_relaxed() != nullptr)) misuse_report_slow();
+  if (PA_UNLIKELY(misuse_note.block != nullptr)) misuse_report_slow();
 }
 
 // How often there was a foreign pointer, and how often what is certain.

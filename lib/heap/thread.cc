@@ -10,6 +10,7 @@
 #include "chunk/os_source.h"
 #include "chunk/purge.h"
 #include "heap/evict.h"
+#include "heap/misuse.h"
 #include "heap/registry.h"
 #include "heap/remote.h"
 #include "os/os.h"
@@ -103,6 +104,7 @@ void heap_detach(Heap* heap) {
   fence_seq_cst();
   heap_drain_orphan(*heap);
   orphan_push(heap);
+  misuse_report();
   purge_excess(kWidePoolSize);
 }
 

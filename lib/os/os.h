@@ -54,6 +54,8 @@ uint64_t os_clock_ms();
 uintptr_t os_thread_id();
 // Identifies the process; changes in the child of a fork.
 int os_process_id();
+// Whether this is the process that the library was loaded into, not the child of a fork.
+bool os_is_first_process();
 
 // Two words that the kernel has drawn at random for this process; always the same ones. libc's secrets are made of them.
 void os_random(uint64_t words[2]);
@@ -74,9 +76,9 @@ bool os_barrier_others();
 void os_wait(const void* word, uint32_t value, unsigned at_most_ms);
 void os_wake_one(const void* word);
 
-// Remembers whether stderr was open when the program started: later, its number may belong to a
+// When the program starts: remembers the process, and whether stderr is open: later, its number may belong to a
 // file of the program's own, and nothing is written then.
-void os_note_stderr();
+void os_note_start();
 // Keeps a stderr of our own, for messages after the program has closed its (many do so at exit).
 void os_keep_stderr();
 // Writes one whole message to stderr. Lost silently when stderr is not ours to write to.

@@ -281,7 +281,13 @@ void os_wait(const void* word, uint32_t value, unsigned at_most_ms) {
 
 void os_wake_one(const void* word) { system_call(SYS_futex, as_long(word), FUTEX_WAKE_PRIVATE, 1); }
 
-void os_note_stderr() { stderr_is_ours.store_relaxed(!failed(system_call(SYS_fcntl, STDERR_FILENO, F_GETFD))); }
+static constinit Atomic<int> first_process{0};
+bool os_is_first_process() { return first_process.load_relaxed() == os_process_id(); }
+
+void os_note_start() {
+  first_process.store_relaxed(os_process_id());
+  stderr_is_ours.store_relaxed(!failed(system_call(SYS_fcntl, STDERR_FILENO, F_GETFD)));
+}
 
 void os_keep_stderr() {
   // Out of the way of the numbers that programs use themselves.

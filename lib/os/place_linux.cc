@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <link.h>
 #include <pthread.h>
+#include <string.h>
 #include <sys/auxv.h>
 #include <unistd.h>
 #include <unwind.h>
@@ -49,12 +50,15 @@ class Mappings {
   bool next(Mapping& mapping) {
     constexpr char kStack[] = "[stack]";
     mapping = Mapping{number(), number(), false};
-    unsigned matched = 0;
+    bool in_name = false;
+    unsigned matched = 0;  // of kStack
+    constexpr unsigned kNever = sizeof kStack;
     for (char c = last_; c != '\n'; c = get()) {
       if (c == 0) return false;
-      matched = c == kStack[matched] ? matched + 1 : c == kStack[0];
-      if (kStack[matched] == 0) mapping.is_stack = true, matched = 0;
+      in_name |= c == '/' || c == '[';
+      if (in_name) matched = matched < kNever && c == kStack[matched] ? matched + 1 : kNever;
     }
+    mapping.is_stack = matched == sizeof kStack - 1;
     return mapping.end != 0;
   }
   // Whether all of them have been read.
@@ -91,6 +95,11 @@ class Mappings {
   char text_[2048];
 };
 
+// The mapping that was last found to be somebody else's: a program that frees one such pointer often frees many.
+// Synchronization: hints; if they do not belong together, an address counts as unknown.
+constinit Atomic<uintptr_t> known_start{0};
+constinit Atomic<uintptr_t> known_end{0};
+
 // --- Loaded objects ---------------------------------------------------------------------------------------
 
 struct Object {
@@ -121,9 +130,10 @@ int object_look(dl_phdr_info* info, size_t, void* wanted) {
   return 1;
 }
 
+// Not found in the child of a fork: another thread may have had ld.so's lock.
 Object object_around(uintptr_t address) {
   Object object{address, nullptr, 0, 0, 0, nullptr};
-  dl_iterate_phdr(object_look, &object);
+  if (os_is_first_process()) dl_iterate_phdr(object_look, &object);
   return object;
 }
 
@@ -141,8 +151,7 @@ struct Trace {
   uintptr_t frame = 0;  // the frame register in the last one
 
   bool add(uintptr_t pc) {
-    bool is_ours = pc >= address_of(__ehdr_start) && pc < address_of(_end);
-    if (is_ours) return true;
+    if (is_library_ && pc >= address_of(__ehdr_start) && pc < address_of(_end)) return true;
     if (pc == 0 || count == kFramesMost) return false;
     // A call's return address may belong to what follows.
     Object object = object_around(pc - 1);
@@ -156,10 +165,21 @@ struct Trace {
     }
     Message message;
     message.text("  #").number(count++).text(" ");
-    if (name != nullptr) message.text(name).text("+");
+    if (name != nullptr) message.text(end_of(name)).text("+");
     message.address(pointer_to<void>(pc - object.bias)).send();
     return true;
   }
+
+ private:
+  // What of a path fits into a message.
+  static const char* end_of(const char* path) {
+    constexpr size_t kMost = 320;
+    size_t length = strlen(path);
+    return length > kMost ? path + length - kMost : path;
+  }
+  // This code is in a library, not in the program itself: then its functions are not shown.
+  const Object own_ = object_around(address_of(__ehdr_start));
+  const bool is_library_ = own_.name != nullptr && *own_.name != 0;
 };
 
 _Unwind_Reason_Code trace_step(_Unwind_Context* context, void* trace) {
@@ -180,7 +200,11 @@ bool is_frame(uintptr_t frame) {
 Place os_place_of(const void* p) {
   const uintptr_t address = address_of(p);
   const Object object = object_around(address);
-  if (object.name != nullptr) return object.bias == getauxval(AT_BASE) ? Place::unknown : Place::program;
+  if (object.name != nullptr) {
+    const uintptr_t linker = getauxval(AT_BASE);
+    return linker != 0 && object.bias == linker ? Place::unknown : Place::program;
+  }
+  if (address >= known_start.load_relaxed() && address < known_end.load_relaxed()) return Place::unknown;
   const uintptr_t here = address_of(__builtin_frame_address(0));
   Mappings mappings;
   for (Mapping mapping; mappings.next(mapping);) {
@@ -188,7 +212,10 @@ Place os_place_of(const void* p) {
     if (mapping.is_stack) return Place::stack;
     // libc's record of a thread stands at the top of its stack; what is above that may be another mapping.
     uintptr_t top = address_of(pointer_to<void>(pthread_self()));
-    return mapping.has(here) && mapping.has(top) && address >= here && address < top ? Place::stack : Place::unknown;
+    if (mapping.has(here) && mapping.has(top) && address >= here && address < top) return Place::stack;
+    known_start.store_relaxed(mapping.start);
+    known_end.store_relaxed(mapping.end);
+    return Place::unknown;
   }
   return mappings.is_complete() ? Place::unmapped : Place::unknown;
 }
