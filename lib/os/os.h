@@ -57,7 +57,8 @@ int os_process_id();
 // Whether this is the process that the library was loaded into, not the child of a fork.
 bool os_is_first_process();
 
-// Two words that the kernel has drawn at random for this process; always the same ones. libc's secrets are made of them.
+// Two words that the kernel has drawn at random for this process; always the same ones. libc's secrets are made of
+// them.
 void os_random(uint64_t words[2]);
 
 // How much memory the system allows this process, bytes: the least memory.max of its cgroup and those above it

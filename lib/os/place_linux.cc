@@ -155,7 +155,7 @@ struct Trace {
     if (pc == 0 || count == kFramesMost) return false;
     // A call's return address may belong to what follows.
     Object object = object_around(pc - 1);
-    char path[PATH_MAX];
+    char path[320];
     const char* name = object.name;
     if (name != nullptr && *name == 0) {
       long length = system_call(SYS_readlinkat, AT_FDCWD, long(address_of("/proc/self/exe")), long(address_of(path)),

@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -58,6 +59,14 @@ __attribute__((format(printf, 3, 4), noreturn)) UNUSED static void law_broken(co
 UNUSED static void *opaque(void *pointer) {
   __asm__ volatile("" : "+r"(pointer) : : "memory");
   return pointer;
+}
+
+/* A pointer that another allocator may own, for all that the tested one can tell. */
+UNUSED static void *foreign_pointer(void) {
+  static char *page;
+  if (!page) page = (char *)mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  LAW((void *)page != MAP_FAILED, "mmap");
+  return opaque(page + 64);
 }
 
 UNUSED static size_t opaque_n(size_t number) {

@@ -7,9 +7,8 @@ int main(int argc, char **argv) {
   for (int i = 0; argc == 2 && i < 3; i++) file = open(argv[1], O_RDWR | O_CREAT | O_APPEND, 0600);
   if (file != 2) return 3;
   exercise_heap();
-  static char bss[256];
-  free(opaque(bss + 64));             /* invalid pointers, which the library would like to speak of */
-  LAW(!realloc(opaque(bss + 64), 10), "realloc of an invalid pointer");
+  free(foreign_pointer());  /* invalid pointers, which the library would like to speak of */
+  LAW(!realloc(foreign_pointer(), 10), "realloc of an invalid pointer");
   exercise_heap();
   LAW(write(2, "mine\n", 5) == 5, "write");
   return 0;

@@ -44,7 +44,7 @@ int main(void) {
   for (int i = 0; i < 20; i++) start_and_join(4, short_lived);
   malloc_trim(0);
   (void)mallinfo2();
-  free(opaque(own));  /* An invalid pointer: the policy is asked for here, if it is asked for late. */
+  free(foreign_pointer());  /* An invalid pointer: the policy is asked for here, if it is asked for late. */
   exercise_heap();
   return 0;
 }

@@ -4,9 +4,8 @@
 #include <sys/auxv.h>
 
 int main(void) {
-  static char bss[256];
   LAW(getauxval(AT_SECURE), "not started with AT_SECURE");
-  free(opaque(bss + 64));
+  free(foreign_pointer());
   exercise_heap();
   return write(STDOUT_FILENO, "lived on\n", 9) == 9 ? 0 : 1;
 }

@@ -37,9 +37,8 @@ static void *first_large(void *unused) {
 }
 
 static void *foreign(void *unused) {
-  static char bss[128];
-  free(opaque(bss + 64));
-  LAW(!realloc(opaque(bss + 64), 10), "realloc of an invalid pointer");
+  free(foreign_pointer());
+  LAW(!realloc(foreign_pointer(), 10), "realloc of an invalid pointer");
   return unused;
 }
 
