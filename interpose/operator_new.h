@@ -14,20 +14,25 @@ namespace poolalloc {
 void* new_failed(size_t size, size_t alignment);
 void* new_failed_nothrow(size_t size, size_t alignment);
 
+// Each for one object, and for arrays.
+template <Maker maker = Maker::new_one>
 PA_INLINE void* api_new(size_t size) {
-  void* block = api_malloc(size);
+  void* block = malloc_for(maker, size);
   return PA_LIKELY(block != nullptr) ? block : new_failed(size, 0);
 }
+template <Maker maker = Maker::new_one>
 PA_INLINE void* api_new_nothrow(size_t size) {
-  void* block = api_malloc(size);
+  void* block = malloc_for(maker, size);
   return PA_LIKELY(block != nullptr) ? block : new_failed_nothrow(size, 0);
 }
+template <Maker maker = Maker::new_one>
 inline void* api_new_aligned(size_t size, size_t alignment) {
-  void* block = api_memalign(alignment, size);
+  void* block = memalign_for(maker, alignment, size);
   return PA_LIKELY(block != nullptr) ? block : new_failed(size, alignment);
 }
+template <Maker maker = Maker::new_one>
 inline void* api_new_aligned_nothrow(size_t size, size_t alignment) {
-  void* block = api_memalign(alignment, size);
+  void* block = memalign_for(maker, alignment, size);
   return PA_LIKELY(block != nullptr) ? block : new_failed_nothrow(size, alignment);
 }
 

@@ -21,13 +21,19 @@ void* checked(void* block) {
 
 // A block with alignment <= 16 of any size; nullptr without errno.
 void* alloc_any(size_t size, bool* zeroed) {
+  if constexpr (kHardened) {
+    if (zeroed != nullptr) *zeroed = true;
+    return hardened_alloc(size, kBlockAlignment, Maker::malloc);
+  }
   if (size > kPoolBlockMax) return large_alloc(size, kBlockAlignment, zeroed);
   void* block = heap_malloc(size);
   return block != nullptr ? block : heap_malloc_slow(size);
 }
 
 // alignment is a power of two. nullptr without errno.
-void* alloc_aligned(size_t alignment, size_t size) {
+void* alloc_aligned(size_t alignment, size_t size, Maker maker = Maker::malloc) {
+  if constexpr (kHardened)
+    return hardened_alloc(size, alignment > kBlockAlignment ? alignment : kBlockAlignment, maker);
   if (alignment <= kBlockAlignment) return alloc_any(size, nullptr);
   // A request that is a multiple of the alignment gets a block size that is one too (size_class.h).
   if (alignment <= kSliceSize && size <= kPoolBlockMax) {
@@ -61,7 +67,23 @@ bool keeps_place(const BlockPool& pool, size_t size) {
   return size <= block_size && (block_size - size <= block_size / 5 || size_class_of(size) == pool.size_class);
 }
 
+// realloc of a block; always moves.
+void* realloc_hardened(void* p, size_t size) {
+  size_t old_size;
+  if (!hardened_find(p, Caller::realloc, &old_size)) {
+    errno = EINVAL;
+    return nullptr;
+  }
+  void* moved = size != 0 ? malloc_hardened(size, Maker::malloc) : nullptr;
+  if (size != 0 && moved == nullptr) return nullptr;
+  if (size != 0) memcpy(moved, p, old_size < size ? old_size : size);
+  hardened_free(p, Caller::realloc, kUnsaid);
+  return moved;
+}
+
 }  // namespace
+
+void* malloc_hardened(size_t size, Maker maker) { return checked(hardened_alloc(size, kBlockAlignment, maker)); }
 
 PA_NOINLINE void* malloc_slow(size_t size) {
   return checked(size <= kPoolBlockMax ? heap_malloc_slow(size) : large_alloc(size, kBlockAlignment, nullptr));
@@ -78,6 +100,7 @@ void* api_calloc(size_t count, size_t size) {
 
 void* api_realloc(void* p, size_t size) {
   if (p == nullptr) return api_malloc(size);
+  if constexpr (kHardened) return realloc_hardened(p, size);
   BlockPool* pool = pool_find(p);
   size_t old_size = pool != nullptr ? class_size(pool->size_class) : large_usable_size(p);
   bool is_free = pool != nullptr && is_double_free(Caller::realloc, pool, p);
@@ -100,14 +123,16 @@ void* api_realloc(void* p, size_t size) {
   return move_block(p, old_size, size);
 }
 
-void* api_memalign(size_t alignment, size_t size) {
+void* memalign_for(Maker maker, size_t alignment, size_t size) {
   if (alignment > (SIZE_MAX >> 1) + 1) {
     errno = EINVAL;
     return nullptr;
   }
   if (!is_power_of_two(alignment)) alignment = alignment == 0 ? 1 : size_t{1} << log2_ceil(alignment);
-  return checked(alloc_aligned(alignment, size));
+  return checked(alloc_aligned(alignment, size, maker));
 }
+
+void* api_memalign(size_t alignment, size_t size) { return memalign_for(Maker::malloc, alignment, size); }
 
 void* api_aligned_alloc(size_t alignment, size_t size) {
   if (is_power_of_two(alignment)) return api_memalign(alignment, size);
@@ -132,6 +157,7 @@ void* api_pvalloc(size_t size) {
 
 size_t api_usable_size(const void* p) {
   if (p == nullptr) return 0;
+  if constexpr (kHardened) return hardened_usable_size(p, Caller::usable_size);
   if (const BlockPool* pool = pool_find(p)) return class_size(pool->size_class);
   size_t size = large_usable_size(p);
   if (size == 0) misuse_pointer(Caller::usable_size, p);

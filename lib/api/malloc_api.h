@@ -6,18 +6,29 @@
 // nothing throws. Thread-safe, all of them. Who may use it: interpose, the pool API and tests.
 #pragma once
 
+#include "base/policy.h"
+#include "hardened/hardened.h"
 #include "heap/fast.h"
 
 namespace poolalloc {
 
 void* malloc_slow(size_t size);
 
-// C23 7.24.3.6, 7.24.3.3.
-PA_INLINE void* api_malloc(size_t size) {
+// malloc for a maker, which the hardened library remembers; and free for a caller.
+void* malloc_hardened(size_t size, Maker maker);
+PA_INLINE void* malloc_for(Maker maker, size_t size) {
+  if constexpr (kHardened) return malloc_hardened(size, maker);
   void* block = heap_malloc(size);
   return PA_LIKELY(block != nullptr) ? block : malloc_slow(size);
 }
-PA_INLINE void api_free(void* p) { heap_free(p, Caller::free); }
+PA_INLINE void free_for(Caller caller, void* p, size_t said_size = kUnsaid) {
+  if constexpr (kHardened) return hardened_free(p, caller, said_size);
+  heap_free(p, caller);
+}
+
+// C23 7.24.3.6, 7.24.3.3.
+PA_INLINE void* api_malloc(size_t size) { return malloc_for(Maker::malloc, size); }
+PA_INLINE void api_free(void* p) { free_for(Caller::free, p); }
 
 // C23 7.24.3.2: the product of both is checked; the block is zero.
 void* api_calloc(size_t count, size_t size);
@@ -26,6 +37,7 @@ void* api_realloc(void* p, size_t size);
 
 // memalign(3): an alignment that is no power of two is rounded up to one; EINVAL if there is none.
 void* api_memalign(size_t alignment, size_t size);
+void* memalign_for(Maker maker, size_t alignment, size_t size);
 // C23 7.24.3.1: EINVAL if the alignment is no power of two; any size will do.
 void* api_aligned_alloc(size_t alignment, size_t size);
 // POSIX posix_memalign: returns 0, EINVAL (alignment no power of two times sizeof(void*)) or ENOMEM;
@@ -38,11 +50,13 @@ void* api_pvalloc(size_t size);
 // malloc_usable_size(3): bytes of the block that may all be used; 0 for nullptr and foreign pointers.
 size_t api_usable_size(const void* p);
 
-// C23 7.24.3.4 and 7.24.3.5: the sizes are hints, wrong ones are harmless.
-PA_INLINE void api_free_sized(void* p, size_t) { heap_free(p, Caller::free_sized); }
-PA_INLINE void api_free_aligned_sized(void* p, size_t, size_t) { heap_free(p, Caller::free_aligned_sized); }
+// C23 7.24.3.4 and 7.24.3.5: the sizes are hints, wrong ones are harmless but in the hardened library.
+PA_INLINE void api_free_sized(void* p, size_t size) { free_for(Caller::free_sized, p, size); }
+PA_INLINE void api_free_aligned_sized(void* p, size_t, size_t size) { free_for(Caller::free_aligned_sized, p, size); }
 // [new.delete], every form.
-PA_INLINE void api_delete(void* p) { heap_free(p, Caller::delete_one); }
-PA_INLINE void api_delete_array(void* p) { heap_free(p, Caller::delete_array); }
+PA_INLINE void api_delete(void* p) { free_for(Caller::delete_one, p); }
+PA_INLINE void api_delete_array(void* p) { free_for(Caller::delete_array, p); }
+PA_INLINE void api_delete_sized(void* p, size_t size) { free_for(Caller::delete_one, p, size); }
+PA_INLINE void api_delete_array_sized(void* p, size_t size) { free_for(Caller::delete_array, p, size); }
 
 }  // namespace poolalloc

@@ -30,14 +30,15 @@ struct alignas(kCacheLine) ChunkInfo {
   uint16_t looked[kSlicesPerChunk];
 };
 
-// The header. At the end of slice 0, so that all slices have their first block at their start.
+// The header. At the end of slice 0, so that all slices have their first block at their start; in the hardened library in
+// its middle, and nothing besides.
 struct Chunk {
   ChunkInfo info;
   BlockPool slices[kSlicesPerChunk];
 };
 
 inline constexpr size_t kChunkHeaderSize = sizeof(Chunk);
-inline constexpr size_t kChunkHeaderOffset = kSliceSize - kChunkHeaderSize;
+inline constexpr size_t kChunkHeaderOffset = (kHardened ? kSliceSize / 2 + 4096 : kSliceSize) - kChunkHeaderSize;
 static_assert(kChunkHeaderSize == 5 * kCacheLine + 4096);
 
 // --- Where things stand -------------------------------------------------------------------------

@@ -53,6 +53,7 @@ struct alignas(kCacheLine) Extent {
       size_t block_size;  // bytes that its user may use, whole OS pages
       size_t fresh_size;  // bytes that were clean when it was claimed
       bool is_cleared;    // it was claimed for zeros
+      uint64_t note;      // the hardened library's
     };
   };
 };
@@ -87,6 +88,14 @@ size_t extent_release(void* p);
 bool extent_resize(void* p, size_t size);
 // Moves the pages of a block, without copying, to where it can have `size` bytes; nullptr: nothing has changed.
 void* extent_move(void* p, size_t size);
+
+// The hardened library's note on a block, 0 at first; of what is no block's start: 0. Changes it if it is `before`; whether
+// it was.
+uint64_t extent_note(const void* start);
+void extent_set_note(void* start, uint64_t note);
+bool extent_change_note(void* start, uint64_t before, uint64_t after);
+// The start of the block that contains p; nullptr: none does.
+void* extent_start_around(const void* p);
 
 // Clean memory that blocks have taken since the last answer that was not 0, if it is `least` bytes or more.
 size_t extents_clean_taken(size_t least);

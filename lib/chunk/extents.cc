@@ -82,6 +82,7 @@ Extent* block_put(uintptr_t start, size_t size, ExtentKind kind, size_t fresh_si
   block->block_size = 0;
   block->fresh_size = fresh_size;
   block->is_cleared = false;
+  block->note = 0;
   return block;
 }
 
@@ -243,9 +244,7 @@ Extent* block_claim_growing(size_t size) {
 }
 
 // The block is about to go, or is not what it was.
-void unwatch(const Extent* block) {
-  if (watched_start.load_relaxed() == extent_start(block)) watched_start.store_relaxed(0);
-}
+void unwatch(const Extent* block) { watched_start.cas_acquire(extent_start(block), 0); }
 
 // Claims, again after making room if the kernel refuses. `claim` is called with extents_lock held and says whether it
 // has succeeded.

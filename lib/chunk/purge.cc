@@ -42,7 +42,7 @@ size_t purge_closed_chunk(Region& region, unsigned chunk) {
   do {
     if ((free & bit) == 0) return 0;
   } while (!region.free_chunks.cas_weak_acquire(free, free & ~bit));
-  size_t purged = purge_claimed(region.chunks[chunk], chunk_address(region, chunk), region.slices, chunk_size(region));
+  size_t purged = purge_claimed(region.chunks[chunk], chunk_address(region, chunk), kAllSlices, chunk_size(region));
   // Release: the clean dirty word goes to the next claimer.
   region.free_chunks.or_seq_cst(bit);
   region_note(region, kHavingFree);

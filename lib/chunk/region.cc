@@ -53,7 +53,35 @@ Region* region_record(unsigned* index) {
   return record;
 }
 
+// In the hardened library: the slices of a new region's chunks, so many, less those that stay inaccessible: the one with
+// the header, and some others at random distances, between which the widest pool has room.
+uint64_t slices_between_guards(unsigned count) {
+  uint64_t slices = run_mask(1, count - 1);
+  bool is_wide = true;
+  for (unsigned at = 1;; at++) {
+    at += is_wide ? kWidePoolSlices + unsigned(random_below(3)) : 3 + unsigned(random_below(4));
+    if (at >= count - 1) return slices;
+    slices &= ~run_mask(at, 1);
+    is_wide = !is_wide;
+  }
+}
+
 }  // namespace
+
+// Each guard is a mapping to the kernel, which has not many.
+void region_guard(const Region& region) {
+  constexpr unsigned kRegionsMost = 64;
+  if (region.index >= kRegionsMost || os_page_size() > kChunkHeaderOffset) return;
+  const size_t header = round_down(kChunkHeaderOffset, os_page_size());
+  const size_t behind = round_up(kChunkHeaderOffset + kChunkHeaderSize, os_page_size());
+  for (unsigned c = 0; c < region.chunk_count; c++) {
+    char* chunk = chunk_address(region, c);
+    os_protect(chunk, header);
+    os_protect(chunk + behind, kSliceSize - behind);
+    for (uint64_t guards = ~(region.slices | 1) & run_mask(0, log2_floor(region.slices)); guards != 0; guards &= guards - 1)
+      os_protect(chunk + lowest_bit(guards) * kSliceSize, kSliceSize);
+  }
+}
 
 bool region_add() {
   unsigned index;
@@ -69,7 +97,7 @@ bool region_add() {
   if (base == nullptr) return false;
   // Not those of one that has vanished in a fork while it added the region.
   region->free_chunks.store_relaxed(0);
-  region->slices = slices;
+  region->slices = kHardened ? slices_between_guards(bit_count(slices)) : slices;
   region->base = static_cast<char*>(base);
   region->chunk_count = count;
   maps_locked = os_is_locked(base, kSliceSize);
@@ -78,6 +106,7 @@ bool region_add() {
   }
   HugePages mode = huge_pages.load_relaxed();
   if (mode == HugePages::off) os_advise_huge(base, region_size(*region), false);
+  if constexpr (kHardened) region_guard(*region);
   bool is_new = index == region_table.count.load_relaxed();
   chunks_mapped += count;
   accounts.mapped.add_relaxed(int64_t(region_size(*region)));
@@ -93,7 +122,7 @@ bool regions_release_free() {
   regions_find([&](Region& region) {
     // A short one stays, once it is there: large blocks may lie behind it, in the rest of its chunk, and whoever frees
     // one looks into the header first.
-    if (region.base == nullptr || region.slices != kAllSlices) return false;
+    if (region.base == nullptr || chunk_size(region) != kChunkSize) return false;
     uint64_t all = run_mask(0, region.chunk_count);
     // Acquire: everything the last users of these chunks did happened before they are unmapped.
     if (!region.free_chunks.cas_acquire(all, 0)) return false;

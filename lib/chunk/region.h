@@ -11,7 +11,7 @@
 //       is 0; w == kHavingFree: free_chunks is
 //   bit c of huge_chunks set  =>  the kernel has been asked for huge pages in chunk c
 //   slices  the slices that each chunk has: all, or the first few in a short region of a single chunk, which is never
-//       unmapped
+//       unmapped; in the hardened library without slice 0 and some others, which are inaccessible
 //
 // Synchronization: all words atomic. Clearing bits of free_chunks or free (acquire) claims them;
 // setting them (release) publishes everything the last holder wrote, descriptors first of all. The
@@ -66,7 +66,7 @@ extern constinit Lock regions_lock;
 
 inline char* chunk_address(const Region& region, unsigned chunk) { return region.base + chunk * kChunkSize; }
 // Bytes of a chunk's slices, and of the whole region.
-inline size_t chunk_size(const Region& region) { return bit_count(region.slices) * kSliceSize; }
+inline size_t chunk_size(const Region& region) { return (log2_floor(region.slices) + 1) * kSliceSize; }
 inline size_t region_size(const Region& region) { return region.chunk_count * chunk_size(region); }
 inline bool chunk_bit(const Atomic<uint64_t>& word, unsigned chunk) { return (word.load_relaxed() >> chunk & 1) != 0; }
 
@@ -149,6 +149,8 @@ inline bool slice_is_huge(const BlockPool* slice) {
   const ChunkInfo& info = chunk_of(slice)->info;
   return chunk_is_huge(*info.region, info.index);
 }
+// Makes inaccessible what the region's chunks have besides slices and headers.
+void region_guard(const Region& region);
 // Asks for huge pages in a chunk, or for none; the caller has claimed memory in it.
 void chunk_advise_huge(Region& region, unsigned chunk, bool wanted);
 

@@ -5,6 +5,8 @@
 // Who may use it: through heap.h.
 #include "heap/heap.h"
 
+#include <string.h>
+
 #include "chunk/accounts.h"
 #include "chunk/purge.h"
 #include "heap/find.h"
@@ -112,8 +114,16 @@ void pool_wake(Heap& heap, BlockPool* pool, int64_t live) {
 // Bytes of a pool that were never handed out.
 size_t pool_untouched(const BlockPool& pool) { return size_t(pool.capacity - pool.size) * class_size(pool.size_class); }
 
+// Clears what a pool without a live block has had: in the hardened library free memory is zero, but for links.
+void pool_clear(BlockPool* pool) {
+  char* start = slice_address(pool);
+  if (pool_hidden(pool) != 0) pages_purge(start, slices_span(pool, pool->slice_count));
+  memset(start, 0, pool->size * class_size(pool->size_class));
+}
+
 // On no chain, no live block -> gone.
 void pool_release(Heap& heap, BlockPool* pool) {
+  if constexpr (kHardened) pool_clear(pool);
   heap.chains[pool->size_class].pool_count--;
   heap.untouched_change -= int64_t(pool_untouched(*pool));
   heap_report_untouched(heap);
@@ -325,6 +335,7 @@ void heap_pool_evict(Heap& heap, unsigned size_class) {
   chain.active = nullptr;
   chain.seized = nullptr;
   heap.untouched_change -= int64_t(pool_untouched(*pool));
+  if constexpr (kHardened) pool_clear(pool);
   pool->list = &pool->parked_list;
   pool->parked_list = FreeList{list_end(*pool), 0};
   block_pool_set_size(*pool, 0);

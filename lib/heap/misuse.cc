@@ -8,7 +8,6 @@
 #include "heap/heap.h"
 #include "heap/holes.h"
 #include "heap/remote.h"
-#include "os/message.h"
 #include "os/place.h"
 
 // A list whose owner goes on is read as it is: a block that is in use is on none, whatever is seen of the others.
@@ -34,26 +33,12 @@ const char* name_of(Caller caller) {
   return kNames[unsigned(caller)];
 }
 
-// "FUNCTION: ADDRESS", to be continued.
-Message& begin(Message& message, Caller caller, const void* p) {
-  return message.text(name_of(caller)).text(": ").address(p).text(" is ");
-}
-
 // After the first line: where it happened, and how to go on.
 [[noreturn]] void die(const char* option) {
   os_print_stack();
   Message message;
   message.text("to go on after this, set ").text(option).send();
   os_abort();
-}
-
-// Counts a misuse, and sends the message about it as the policy says. Returns unless that is to abort.
-void report(Message& message) {
-  uint64_t before = misuse_seen.add_relaxed(1);
-  MisusePolicy policy = misuse_policy.load_relaxed();
-  if (policy == MisusePolicy::ignore || (policy == MisusePolicy::warn && before >= kReportsMost)) return;
-  message.send();
-  if (policy == MisusePolicy::abort) die("POOLALLOC_MISUSE=warn");
 }
 
 void report_foreign(Caller caller, const void* p) {
@@ -144,13 +129,25 @@ void note(const void* block, size_t size) {
 
 }  // namespace
 
+Message& misuse_begin(Message& message, Caller caller, const void* p) {
+  return message.text(name_of(caller)).text(": ").address(p).text(" is ");
+}
+
+void misuse_say(Message& message) {
+  uint64_t before = misuse_seen.add_relaxed(1);
+  MisusePolicy policy = misuse_policy.load_relaxed();
+  if (policy == MisusePolicy::ignore || (policy == MisusePolicy::warn && before >= kReportsMost)) return;
+  message.send();
+  if (policy == MisusePolicy::abort) die("POOLALLOC_MISUSE=warn");
+}
+
 void misuse_pointer(Caller caller, const void* p) {
   // Nothing happens to what is merely asked about.
   if (caller == Caller::usable_size) return report_foreign(caller, p);
   Message message;
-  begin(message, caller, p);
+  misuse_begin(message, caller, p);
   if (say_of_slice(message, p) || say_of_chunk(message, p) || say_of_extent(message, p) || say_of_others(message, p))
-    return report(message);
+    return misuse_say(message);
   report_foreign(caller, p);
 }
 
@@ -161,8 +158,8 @@ bool misuse_is_double_free(Caller caller, BlockPool* pool, const Block* block) {
   for (int i = 0; i < kLooks && !found; i++) found = is_free(*pool, block);
   if (!found) return false;
   Message message;
-  begin(message, caller, block).text("free already (double free of a block of ");
-  report(message.number(class_size(pool->size_class)).text(" bytes)"));
+  misuse_begin(message, caller, block).text("free already (double free of a block of ");
+  misuse_say(message.number(class_size(pool->size_class)).text(" bytes)"));
   return true;
 }
 
@@ -182,7 +179,7 @@ void misuse_report_slow() {
   Message message;
   message.address(noted.block).text(" was written to after it was freed, or by an overflow of the block before it");
   if (noted.size != 0) message.text(" (a free block of ").number(noted.size).text(" bytes)");
-  report(message);
+  misuse_say(message);
 }
 
 uint64_t foreign_count() { return foreign_seen.load_relaxed(); }

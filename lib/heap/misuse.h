@@ -9,6 +9,7 @@
 #pragma once
 
 #include "chunk/chunk.h"
+#include "os/message.h"
 
 namespace poolalloc {
 
@@ -38,6 +39,12 @@ PA_COLD void misuse_pointer(Caller caller, const void* p);
 // Whether a block of the pool whose first word is a link is free, wherever it is on its way to a list; if so, says so
 // as above. Any thread, no lock held.
 PA_COLD bool misuse_is_double_free(Caller caller, BlockPool* pool, const Block* block);
+
+// Counts a misuse of memory, and sends the message about it as the policy says. Returns unless that is to abort. No lock
+// held.
+PA_COLD void misuse_say(Message& message);
+// Begins a message: "FUNCTION: ADDRESS is ".
+Message& misuse_begin(Message& message, Caller caller, const void* p);
 
 // Gives up a pool's broken list: its blocks are lost. Says so when no lock is held any more. The owner, or for a heap
 // without one.

@@ -165,6 +165,8 @@ void message_splice(Heap& heap, Block* last) {
   last->link = link_to(last, list.head);
   list.head = head;
   list.count -= int64_t{message_count(last)};
+  // A free block is zero but for its link.
+  if constexpr (kHardened) as_message(last).below_and_count = 0;
   if (list.count <= 0) heap_pool_settle(heap, pool);
 }
 

@@ -173,6 +173,7 @@ Heap* heap_attach() {
     uint64_t random[2];
     os_random(random);
     link_secret_make(random);
+    if constexpr (kHardened) random_state.store_relaxed(random[0] + os_clock_ms());
   }
   if (early.heap != nullptr && early.thread == os_thread_id()) return thread_heap = early.heap;
   Heap* heap;

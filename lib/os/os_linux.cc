@@ -18,6 +18,7 @@
 #include "base/bits.h"
 #include "base/check.h"
 #include "base/constants.h"
+#include "base/policy.h"
 #include "os/message.h"
 #include "os/os.h"
 #include "os/system_call.h"
@@ -47,7 +48,7 @@ constexpr uintptr_t kMergeWithin = uintptr_t{1} << 30;
 
 // Where a mapping should go; 0: anywhere.
 uintptr_t place_for(size_t size, size_t alignment) {
-  uintptr_t end = hole_end.load_relaxed();
+  uintptr_t end = kHardened ? hole_start.load_relaxed() : hole_end.load_relaxed();
   // What is small would break it up.
   bool may_fit = size >= kHoleLeast && end - hole_start.load_relaxed() >= size;
   if (may_fit && round_down(end - size, alignment) >= hole_start.load_relaxed())
@@ -235,6 +236,19 @@ bool os_purge(void* p, size_t size) {
 bool os_is_locked(void* p, size_t size) {
   // With this error for locked memory only, of what was mapped just now; a sandbox may refuse the call with another.
   return system_call(SYS_madvise, as_long(p), long(size), MADV_DONTNEED) == -EINVAL;
+}
+
+void os_protect(void* p, size_t size) {
+  if (size != 0) system_call(SYS_mprotect, as_long(p), long(size), PROT_NONE);
+}
+
+bool os_hide(void* p, size_t size) {
+  constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+  return !failed(system_call(SYS_mmap, as_long(p), long(size), PROT_NONE, kFlags, -1, 0));
+}
+
+bool os_show(void* p, size_t size) {
+  return !failed(system_call(SYS_mprotect, as_long(p), long(size), PROT_READ | PROT_WRITE));
 }
 
 void os_advise_huge(void* p, size_t size, bool wanted) {

@@ -35,6 +35,7 @@
 #include "base/bits.h"
 #include "base/check.h"
 #include "base/constants.h"
+#include "base/policy.h"
 
 namespace poolalloc {
 
@@ -236,13 +237,37 @@ inline bool list_each(const BlockPool& pool, const void* base, Block* head, Visi
   return true;
 }
 
+// Links so many blocks from `first` on in random order; returns the first one of them. `end` is what the last one leads
+// to.
+inline Block* blocks_link_at_random(Block* first, size_t count, size_t block_size, Block* end) {
+  uint16_t order[kSliceSize / kBlockAlignment / 16];
+  PA_ASSERT(count <= sizeof order / sizeof order[0]);
+  for (size_t i = 0; i < count; i++) {
+    size_t j = random_below(i + 1);
+    order[i] = order[j];
+    order[j] = uint16_t(i);
+  }
+  Block* head = end;
+  for (size_t i = 0; i < count; i++) {
+    Block* block = byte_offset<Block>(first, order[i] * block_size);
+    block->link = link_to(block, head);
+    head = block;
+  }
+  return head;
+}
+
 // Bump: puts the next blocks, up to `bytes` but at least one, on the empty list, in address order.
 // Precondition: size < capacity.
 inline void block_pool_bump(BlockPool& pool, void* base, size_t block_size, size_t bytes) {
   PA_ASSERT(pool.size < pool.capacity && list_is_empty(*pool.list));
   size_t count = bytes > block_size ? bytes / block_size : 1;
+  if (kHardened && bytes > kSliceSize / 16) count = kSliceSize / 16 / block_size + 1;
   if (count > size_t(pool.capacity - pool.size)) count = size_t(pool.capacity - pool.size);
   Block* first = byte_offset<Block>(base, pool.size * block_size);
+  if constexpr (kHardened) {
+    pool.list->head = blocks_link_at_random(first, count, block_size, list_end(pool));
+    return block_pool_set_size(pool, pool.size + count);
+  }
   Block* last = byte_offset<Block>(first, (count - 1) * block_size);
   for (Block* each = first; each != last;) {
     Block* next = byte_offset<Block>(each, block_size);

@@ -13,7 +13,8 @@ MAY_USE = {
     "pool": {"base"},
     "chunk": {"base", "os", "pool"},
     "heap": {"base", "os", "pool", "chunk"},
-    "api": {"base", "os", "pool", "chunk", "heap"},
+    "hardened": {"base", "os", "pool", "chunk", "heap"},
+    "api": {"base", "os", "pool", "chunk", "heap", "hardened"},
     "interpose": {"base", "os", "api"},
 }
 C_HEADERS = re.compile(r"^[a-z0-9_/]+\.h$")

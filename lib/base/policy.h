@@ -1,0 +1,33 @@
+// Which library this is: the ordinary one, or the hardened one, which is made of the same sources.
+//
+// Always holds: the two differ where kHardened is named, and in lib/hardened, which the ordinary one does not have.
+// Both serve every program alike that does not misuse memory.
+// Who may use it: everybody.
+#pragma once
+
+#include "base/atomic.h"
+
+#ifndef POOLALLOC_HARDENED
+#define POOLALLOC_HARDENED 0
+#endif
+
+namespace poolalloc {
+
+// The hardened library
+//   has its malloc family in lib/hardened: blocks with records and canaries, cleared and reused late, large blocks between
+//       inaccessible pages
+//   hands out the blocks of a pool in random order (block_pool_bump)
+//   keeps chunk headers between inaccessible pages, and leaves inaccessible slices between others (region_add)
+//   does not use addresses again at once that were unmapped (os_map)
+inline constexpr bool kHardened = POOLALLOC_HARDENED != 0;
+
+// Numbers that nobody is to guess: below `limit`, which is not 0. Not for keys.
+inline constinit Atomic<uint64_t> random_state{0};
+inline uint64_t random_below(uint64_t limit) {
+  uint64_t x = random_state.add_relaxed(0x9e3779b97f4a7c15);
+  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
+  x = (x ^ x >> 27) * 0x94d049bb133111eb;
+  return (x ^ x >> 31) % limit;
+}
+
+}  // namespace poolalloc

@@ -1,0 +1,37 @@
+// The malloc family of the hardened library, over the same heaps.
+//
+// What is done besides, block by block:
+//   each block of a pool ends in a record of eight bytes (record.h): who has made it, how large it is, whether it is in
+//       use, mixed with its address and a secret. What is between the size asked for and the record is filled with a
+//       byte that is checked when the block is freed, and so are its neighbours' ends
+//   a freed block is cleared, waits in a quarantine, and must be clear still when it is handed out again
+//   a large block lies between inaccessible pages; its memory is given back when it is freed, its addresses later
+//   a block of no bytes is an address that nobody can use
+//   realloc always moves; a size that is said to delete must be right, and who frees must suit who has made
+//
+// Always holds: who keeps to the rules of malloc notices nothing; an accusation is exact, as in heap/misuse.h.
+// Thread-safe. Who may use it: api.
+#pragma once
+
+#include <stddef.h>
+
+#include "heap/misuse.h"
+
+namespace poolalloc {
+
+// What has made a block.
+enum class Maker : uint8_t { malloc, new_one, new_array };
+
+// A caller who does not say the block's size.
+inline constexpr size_t kUnsaid = SIZE_MAX;
+
+// `alignment` is a power of two. nullptr: no memory; errno is left alone. What is handed out is zero.
+void* hardened_alloc(size_t size, size_t alignment, Maker maker);
+// Any pointer at all.
+void hardened_free(void* p, Caller caller, size_t said_size);
+// The size that was asked for; 0 as well if p is no block in use.
+size_t hardened_usable_size(const void* p, Caller caller);
+// Whether p is a block in use; says so if not. Its size in *size.
+bool hardened_find(const void* p, Caller caller, size_t* size);
+
+}  // namespace poolalloc
