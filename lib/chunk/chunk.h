@@ -81,7 +81,8 @@ inline bool chunk_is_open(uintptr_t address) {
 BlockPool* slices_acquire(unsigned count, bool dense);
 // Gives `count` slices back. Their descriptors are reset here. Purges nothing: see purge_excess.
 void slices_release(BlockPool* first, unsigned count);
-// Gives back to the kernel the whole OS pages of [start, start+size), part of a run of slices in use.
-void pages_purge(char* start, size_t size);
+// Gives back to the kernel the whole OS pages of [start, start+size), part of a run of slices in use; false: there are
+// none, or the kernel refuses.
+bool pages_purge(char* start, size_t size);
 
 }  // namespace poolalloc

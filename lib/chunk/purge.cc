@@ -170,14 +170,15 @@ void purge_excess(size_t released) {
   lock_release(purge_lock);
 }
 
-void pages_purge(char* start, size_t size) {
+bool pages_purge(char* start, size_t size) {
   uintptr_t from = round_up(address_of(start), os_page_size());
   uintptr_t end = round_down(address_of(start) + size, os_page_size());
-  if (from >= end || !os_purge(pointer_to<void>(from), end - from)) return;
+  if (from >= end || !os_purge(pointer_to<void>(from), end - from)) return false;
   accounts.purged.add_relaxed(end - from);
   const ChunkInfo& info = chunk_of(start)->info;
   // As in purge_runs: what is torn stays so.
   chunk_advise_huge(*info.region, info.index, false);
+  return true;
 }
 
 void purge_in_exchange(size_t size, MemoryKind giver) {

@@ -10,11 +10,15 @@
 #include "hardened/record.h"
 #include "heap/fast.h"
 #include "heap/find.h"
+#include "heap/holes.h"
+#include "heap/remote.h"
 
 namespace poolalloc {
 namespace {
 
 constexpr size_t kRecordSize = sizeof(uint64_t);
+// The least size of a block of a pool: on its way from another thread a free block has a message before its record.
+constexpr size_t kSizeLeast = sizeof(RemoteMessage) + kRecordSize;
 // How far beyond a block's ends its neighbours are looked at, bytes.
 constexpr size_t kNear = 32;
 
@@ -34,6 +38,12 @@ struct PoolBlock {
 
 // --- Is it as it was left? -----------------------------------------------------------------------------------
 
+// Whether a block's memory was given back, its link included.
+bool is_in_hole(const PoolBlock& block) {
+  const size_t offset = size_t(block.start - slice_address(block.pool));
+  return (pool_holes(block.pool)[offset / kSliceSize] & hole_bit(offset)) != 0;
+}
+
 // Whether the bytes [from, until) of a block, not in use or behind what its user has, are as they were left.
 bool part_is_whole(const PoolBlock& block, const Record& record, const char* from, const char* until) {
   if (record.state == RecordState::live) {
@@ -41,10 +51,16 @@ bool part_is_whole(const PoolBlock& block, const Record& record, const char* fro
     return bytes_are(from > own ? from : own, until, kCanary);
   }
   if (record.state == RecordState::busy) return true;
-  // A free block may have a link.
-  const char* behind_link = block.start + sizeof(Block);
-  bool has_link = from < behind_link && block_is_linked(reinterpret_cast<const Block*>(block.start));
-  return bytes_are(has_link ? behind_link : from, until, 0);
+  const char* behind_link = block.start + sizeof(RemoteMessage);
+  if (from >= behind_link) return bytes_are(from, until, 0);
+  // A free block has a link to another one, and may be a message (heap/remote.h); one that was used before may be on its
+  // way to that.
+  const Block* head = reinterpret_cast<const Block*>(block.start);
+  const uintptr_t step = link_step(head);
+  const bool may_lack_link = record.state != RecordState::unused || is_in_hole(block);
+  if (step >= kReach) return may_lack_link && bytes_are(from, until, 0);
+  const Block* next = block_after(head, step);
+  return (next == list_end(*block.pool) || pool_find(next) == block.pool) && bytes_are(behind_link, until, 0);
 }
 
 // Whether a neighbour of a block of the calling thread's heap is whole, from `from` to `until`, bytes from its start. Only
@@ -71,6 +87,19 @@ bool surroundings_are_whole(const PoolBlock& block) {
     if (!neighbour_is_whole({block.start + i * size, block.pool}, 0, kNear - (i - 1) * size)) return false;
   }
   return true;
+}
+
+// Gives the blocks near one of the calling thread's heap, that were never used, records, so that it is noticed when they
+// are written over.
+void surroundings_mark(const PoolBlock& block) {
+  const size_t size = block.size();
+  const size_t index = size_t(block.start - slice_address(block.pool)) / size;
+  auto mark = [&](char* start) {
+    const PoolBlock neighbour{start, block.pool};
+    if (neighbour.word().load_relaxed() == 0) neighbour.set({RecordState::unused, Maker::malloc, 0});
+  };
+  for (size_t i = 1; i <= index && (i - 1) * size < kNear; i++) mark(block.start - i * size);
+  for (size_t i = 1; index + i < block.pool->size && (i - 1) * size < kNear; i++) mark(block.start + i * size);
 }
 
 bool is_own(const BlockPool* pool) { return pool != nullptr && pool->owner == thread_heap && thread_heap != nullptr; }
@@ -172,6 +201,7 @@ void* pool_block_alloc(size_t wanted, size_t size, Maker maker) {
   block.set({RecordState::busy, maker, size});
   memset(block.start + size, kCanary, size_t(block.end() - block.start) - size);
   block.set({RecordState::live, maker, size});
+  if (is_own(block.pool)) surroundings_mark(block);
   return p;
 }
 
@@ -258,7 +288,8 @@ void quarantine_let_go(void* p) {
 void* hardened_alloc(size_t size, size_t alignment, Maker maker) {
   if (size == 0 && alignment <= kBlockAlignment) return no_bytes_alloc(maker);
   if (size > kRequestMax) return nullptr;
-  const size_t wanted = round_up(size + kRecordSize, alignment);
+  const size_t least = size + kRecordSize < kSizeLeast ? kSizeLeast : size + kRecordSize;
+  const size_t wanted = round_up(least, alignment);
   if (wanted > kPoolBlockMax || alignment > kSliceSize) return large_block_alloc(size, alignment, maker);
   Quarantine* quarantine = quarantine_own();
   if (quarantine != nullptr && heap_is_usable(thread_heap)) look_at_recent(*quarantine);

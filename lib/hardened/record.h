@@ -16,7 +16,7 @@ namespace poolalloc {
 
 enum class RecordState : uint8_t {
   broken,  // no record: it was written over
-  unused,  // the word is zero: the block's memory was never used, or has been given back
+  unused,  // the block's memory was never used, or has been given back; the word may be zero
   busy,    // somebody is changing the block
   live,    // in use
   freed,   // in a quarantine

@@ -117,8 +117,11 @@ size_t pool_untouched(const BlockPool& pool) { return size_t(pool.capacity - poo
 // Clears what a pool without a live block has had: in the hardened library free memory is zero, but for links.
 void pool_clear(BlockPool* pool) {
   char* start = slice_address(pool);
-  if (pool_hidden(pool) != 0) pages_purge(start, slices_span(pool, pool->slice_count));
-  memset(start, 0, pool->size * class_size(pool->size_class));
+  const size_t span = slices_span(pool, pool->slice_count);
+  if (pool_hidden(pool) != 0 && pages_purge(start, span)) return;
+  // What was shed at the end was given back in whole pages.
+  const size_t used = round_up(pool->size * class_size(pool->size_class), os_page_size());
+  memset(start, 0, used < span ? used : span);
 }
 
 // On no chain, no live block -> gone.

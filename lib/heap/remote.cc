@@ -42,6 +42,13 @@ void message_set_below(Block* last, const Block* below) {
   message_make(message_head(last), last, message_count(last), below);
 }
 
+// Makes a message a free block like others, before `next`.
+void message_end(Block* last, Block* next) {
+  // Free blocks are zero there, but for their links.
+  if constexpr (kHardened) as_message(last).below_and_count = 0;
+  last->link = link_to(last, next);
+}
+
 // Whether what is in a heap's mailbox may be a message: free blocks may have been written to. heap.lock held.
 bool message_is_sound(const Heap& heap, const Block* last) {
   const BlockPool* pool = pool_find(last);
@@ -162,11 +169,9 @@ void message_splice(Heap& heap, Block* last) {
   Block* head = message_head(last);
   BlockPool* pool = pool_of(last);
   FreeList& list = *pool->list;
-  last->link = link_to(last, list.head);
-  list.head = head;
   list.count -= int64_t{message_count(last)};
-  // A free block is zero but for its link.
-  if constexpr (kHardened) as_message(last).below_and_count = 0;
+  message_end(last, list.head);
+  list.head = head;
   if (list.count <= 0) heap_pool_settle(heap, pool);
 }
 
@@ -267,7 +272,7 @@ void mail_add(Mail& mail, BlockPool* pool, Block* last) {
   Block* head = message_head(last);
   if (mail.pool == nullptr) mail = Mail{pool, list_end(*pool), last, 0};
   mail.count += message_count(last);
-  last->link = link_to(last, mail.head);
+  message_end(last, mail.head);
   mail.head = head;
 }
 

@@ -237,10 +237,13 @@ inline bool list_each(const BlockPool& pool, const void* base, Block* head, Visi
   return true;
 }
 
+// Bytes of blocks that are put into random order together, about.
+inline constexpr size_t kShuffledMost = 4096;
+
 // Links so many blocks from `first` on in random order; returns the first one of them. `end` is what the last one leads
 // to.
 inline Block* blocks_link_at_random(Block* first, size_t count, size_t block_size, Block* end) {
-  uint16_t order[kSliceSize / kBlockAlignment / 16];
+  uint16_t order[kShuffledMost / kBlockAlignment];
   PA_ASSERT(count <= sizeof order / sizeof order[0]);
   for (size_t i = 0; i < count; i++) {
     size_t j = random_below(i + 1);
@@ -261,7 +264,7 @@ inline Block* blocks_link_at_random(Block* first, size_t count, size_t block_siz
 inline void block_pool_bump(BlockPool& pool, void* base, size_t block_size, size_t bytes) {
   PA_ASSERT(pool.size < pool.capacity && list_is_empty(*pool.list));
   size_t count = bytes > block_size ? bytes / block_size : 1;
-  if (kHardened && bytes > kSliceSize / 16) count = kSliceSize / 16 / block_size + 1;
+  if (kHardened && bytes > kShuffledMost) count = divide_up(kShuffledMost, block_size);
   if (count > size_t(pool.capacity - pool.size)) count = size_t(pool.capacity - pool.size);
   Block* first = byte_offset<Block>(base, pool.size * block_size);
   if constexpr (kHardened) {
