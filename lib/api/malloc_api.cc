@@ -157,7 +157,11 @@ void* api_pvalloc(size_t size) {
 
 size_t api_usable_size(const void* p) {
   if (p == nullptr) return 0;
-  if constexpr (kHardened) return hardened_usable_size(p, Caller::usable_size);
+  if constexpr (kHardened) {
+    size_t size;
+    hardened_find(const_cast<void*>(p), Caller::usable_size, &size);
+    return size;
+  }
   if (const BlockPool* pool = pool_find(p)) return class_size(pool->size_class);
   size_t size = large_usable_size(p);
   if (size == 0) misuse_pointer(Caller::usable_size, p);

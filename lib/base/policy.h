@@ -21,13 +21,14 @@ namespace poolalloc {
 //   does not use addresses again at once that were unmapped (os_map)
 inline constexpr bool kHardened = POOLALLOC_HARDENED != 0;
 
-// Numbers that nobody is to guess: below `limit`, which is not 0. Not for keys.
+// Numbers that nobody is to guess; and below a limit, which is not 0. Not for keys.
 inline constinit Atomic<uint64_t> random_state{0};
-inline uint64_t random_below(uint64_t limit) {
+inline uint64_t random_next() {
   uint64_t x = random_state.add_relaxed(0x9e3779b97f4a7c15);
   x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
   x = (x ^ x >> 27) * 0x94d049bb133111eb;
-  return (x ^ x >> 31) % limit;
+  return x ^ x >> 31;
 }
+inline uint64_t random_below(uint64_t limit) { return random_next() % limit; }
 
 }  // namespace poolalloc

@@ -7,118 +7,115 @@
 #include "hardened/large_blocks.h"
 #include "hardened/no_bytes.h"
 #include "hardened/quarantine.h"
-#include "hardened/record.h"
 #include "heap/fast.h"
 #include "heap/find.h"
 #include "heap/holes.h"
 #include "heap/remote.h"
+#include "pool/record.h"
 
 namespace poolalloc {
 namespace {
 
-constexpr size_t kRecordSize = sizeof(uint64_t);
 // The least size of a block of a pool: on its way from another thread a free block has a message before its record.
 constexpr size_t kSizeLeast = sizeof(RemoteMessage) + kRecordSize;
-// How far beyond a block's ends its neighbours are looked at, bytes.
+// How far beyond a block's ends its neighbours are looked at, bytes; no block of a pool is smaller.
 constexpr size_t kNear = 32;
+static_assert(class_size_compute(size_class_compute(kSizeLeast)) >= kNear);
 
 // A block of a pool, in use or not.
 struct PoolBlock {
   char* start;
-  BlockPool* pool;
+  const BlockPool* pool;
+  size_t size;
 
-  size_t size() const { return class_size(pool->size_class); }
-  char* end() const { return start + size() - kRecordSize; }  // of what a user may have
-  Atomic<uint64_t>& word() const { return *reinterpret_cast<Atomic<uint64_t>*>(end()); }
-  // Acquire: what was done before the state was written is seen.
-  Record record() const { return record_unpack(start, word().load_acquire()); }
+  char* end() const { return start + size - kRecordSize; }  // of what a user may have
+  Atomic<uint64_t>& word() const { return record_word(start, size); }
   // Release: to who reads the state.
   void set(Record record) const { word().store_release(record_pack(start, record)); }
 };
 
+PA_INLINE PoolBlock block_at(void* p, const BlockPool* pool) {
+  return {static_cast<char*>(p), pool, class_size(pool->size_class)};
+}
+PA_INLINE const BlockPool* pool_of_block(const void* p) {
+  const BlockPool* pool = descriptor_of(p);
+  return pool - pool->back;
+}
+
 // --- Is it as it was left? -----------------------------------------------------------------------------------
 
-// Whether a block's memory was given back, its link included.
 bool is_in_hole(const PoolBlock& block) {
   const size_t offset = size_t(block.start - slice_address(block.pool));
   return (pool_holes(block.pool)[offset / kSliceSize] & hole_bit(offset)) != 0;
 }
 
-// Whether the bytes [from, until) of a block, not in use or behind what its user has, are as they were left.
-bool part_is_whole(const PoolBlock& block, const Record& record, const char* from, const char* until) {
-  if (record.state == RecordState::live) {
-    const char* own = block.start + record.size;
-    return bytes_are(from > own ? from : own, until, kCanary);
-  }
-  if (record.state == RecordState::busy) return true;
-  const char* behind_link = block.start + sizeof(RemoteMessage);
-  if (from >= behind_link) return bytes_are(from, until, 0);
-  // A free block has a link to another one, and may be a message (heap/remote.h); one that was used before may be on its
-  // way to that.
+// Whether the start of a free block is whole: it has a link to another one of its pool, and may be a message; or it is on
+// its way to a list.
+bool free_start_is_whole(const PoolBlock& block) {
   const Block* head = reinterpret_cast<const Block*>(block.start);
   const uintptr_t step = link_step(head);
-  const bool may_lack_link = record.state != RecordState::unused || is_in_hole(block);
-  if (step >= kReach) return may_lack_link && bytes_are(from, until, 0);
+  if (step >= kReach) return bytes_are(block.start, block.start + kNear - kRecordSize, 0);
   const Block* next = block_after(head, step);
-  return (next == list_end(*block.pool) || pool_find(next) == block.pool) && bytes_are(behind_link, until, 0);
+  if (next != list_end(*block.pool) && pool_find(next) != block.pool) return false;
+  return bytes_are(block.start + sizeof(RemoteMessage), block.start + kNear - kRecordSize, 0);
 }
 
-// Whether a neighbour of a block of the calling thread's heap is whole, from `from` to `until`, bytes from its start. Only
-// this thread hands out blocks of the pool, and it does not now; others may free them. So if the record is the same
-// before and after, the block has not changed meanwhile.
-bool neighbour_is_whole(const PoolBlock& block, size_t from, size_t until) {
-  const uint64_t before = block.word().load_acquire();
-  const Record record = record_unpack(block.start, before);
-  if (record.state == RecordState::broken) return false;
-  const size_t room = block.size() - kRecordSize;
-  bool is_whole = part_is_whole(block, record, block.start + from, block.start + (until < room ? until : room));
-  return is_whole || block.word().load_acquire() != before;
+// The neighbours of a block of the calling thread's heap. Only this thread hands out blocks of the pool, and it does not
+// now; others may free them. So if the record is the same before and after, the block has not changed meanwhile.
+template <typename IsWhole>
+PA_INLINE bool neighbour_is_whole(const PoolBlock& block, IsWhole is_whole) {
+  const uint64_t word = block.word().load_acquire();
+  const Record record = record_unpack(block.start, word);
+  if (PA_LIKELY(record.state == RecordState::live || record.state == RecordState::busy)) return true;
+  if (record.state == RecordState::broken) return is_in_hole(block);
+  return is_whole(block) || block.word().load_acquire() != word;
 }
 
-// Whether what is near a block of the calling thread's heap is whole.
-bool surroundings_are_whole(const PoolBlock& block) {
-  const size_t size = block.size();
-  const size_t index = size_t(block.start - slice_address(block.pool)) / size;
-  for (size_t i = 1; i <= index && (i - 1) * size < kNear; i++) {
-    size_t reach = kNear - (i - 1) * size;  // of the bytes before the block, in this one
-    if (!neighbour_is_whole({block.start - i * size, block.pool}, reach < size ? size - reach : 0, size)) return false;
-  }
-  for (size_t i = 1; index + i < block.pool->size && (i - 1) * size < kNear; i++) {
-    if (!neighbour_is_whole({block.start + i * size, block.pool}, 0, kNear - (i - 1) * size)) return false;
-  }
-  return true;
+PA_INLINE bool before_is_whole(const PoolBlock& block) {
+  if (block.start == slice_address(block.pool)) return true;
+  const PoolBlock before{block.start - block.size, block.pool, block.size};
+  return neighbour_is_whole(before, [](const PoolBlock& it) {
+    bool has_start = it.size < kNear + sizeof(RemoteMessage) + kRecordSize;
+    return has_start ? free_start_is_whole(it) : bytes_are(it.end() + kRecordSize - kNear, it.end(), 0);
+  });
 }
 
-// Gives the blocks near one of the calling thread's heap, that were never used, records, so that it is noticed when they
-// are written over.
-void surroundings_mark(const PoolBlock& block) {
-  const size_t size = block.size();
-  const size_t index = size_t(block.start - slice_address(block.pool)) / size;
-  auto mark = [&](char* start) {
-    const PoolBlock neighbour{start, block.pool};
-    if (neighbour.word().load_relaxed() == 0) neighbour.set({RecordState::unused, Maker::malloc, 0});
-  };
-  for (size_t i = 1; i <= index && (i - 1) * size < kNear; i++) mark(block.start - i * size);
-  for (size_t i = 1; index + i < block.pool->size && (i - 1) * size < kNear; i++) mark(block.start + i * size);
+PA_INLINE bool behind_is_whole(const PoolBlock& block) {
+  const PoolBlock behind{block.start + block.size, block.pool, block.size};
+  if (size_t(behind.start - slice_address(block.pool)) >= block.pool->size * block.size) return true;
+  return neighbour_is_whole(behind, free_start_is_whole);
 }
 
-bool is_own(const BlockPool* pool) { return pool != nullptr && pool->owner == thread_heap && thread_heap != nullptr; }
+PA_INLINE bool is_own(const BlockPool* pool) { return pool->owner == thread_heap && thread_heap != nullptr; }
 
 // --- Saying so ----------------------------------------------------------------------------------------------
 
-void say_free_already(Caller caller, const void* p, size_t size) {
+PA_COLD void say_free_already(Caller caller, const void* p, size_t size) {
   Message message;
   misuse_begin(message, caller, p).text("free already (double free of a block of ").number(size).text(" bytes)");
   misuse_say(message);
 }
 
-void say_overflow(const void* p, const char* what) {
+PA_COLD void say_free_memory(Caller caller, const void* p) {
   Message message;
-  message.text("the block at ").address(p).text(" was written beyond its end, or ").text(what);
+  misuse_begin(message, caller, p).text("in memory that is free (double free, or a wrong pointer)");
   misuse_say(message);
 }
 
-void say_written_free(const void* p, size_t size) {
+PA_COLD void say_overflow(const void* p) {
+  Message message;
+  message.text("the block at ").address(p).text(" was written beyond its end, or the one behind it before its start");
+  misuse_say(message);
+}
+
+PA_COLD void say_near(const void* p) {
+  Message message;
+  message.text("the block at ").address(p);
+  message.text(" was written beyond its ends, or a free one beside it after it was freed");
+  misuse_say(message);
+}
+
+PA_COLD void say_written_free(const void* p, size_t size) {
   Message message;
   message.address(p).text(" was written to after it was freed, or by an overflow of the block before it (a free block of ");
   message.number(size).text(" bytes)");
@@ -126,182 +123,126 @@ void say_written_free(const void* p, size_t size) {
 }
 
 // Whether the caller may free what the maker has made.
-bool suits(Caller caller, Maker maker) {
-  switch (caller) {
-    case Caller::delete_one:
-      return maker == Maker::new_one;
-    case Caller::delete_array:
-      return maker == Maker::new_array;
-    default:
-      return maker == Maker::malloc;
-  }
+PA_INLINE bool suits(Caller caller, Maker maker) {
+  return caller == Caller::delete_one     ? maker == Maker::new_one
+         : caller == Caller::delete_array ? maker == Maker::new_array
+                                          : maker == Maker::malloc;
 }
 
 // Says what is wrong between who has made a block and who frees it.
-void check_suits(Caller caller, const void* p, const Record& record, size_t said_size) {
+PA_COLD void say_unsuited(Caller caller, const void* p, const Record& record, size_t said_size) {
   static constexpr const char* kMakers[] = {"malloc or a relative", "operator new", "operator new[]"};
   Message message;
+  misuse_begin(message, caller, p).text("a block of ");
   if (!suits(caller, record.maker)) {
-    misuse_begin(message, caller, p).text("a block of ").text(kMakers[unsigned(record.maker)]);
-    misuse_say(message);
-  } else if (said_size != kUnsaid && said_size != record.size) {
-    misuse_begin(message, caller, p).text("a block of ").number(record.size).text(" bytes, not of ").number(said_size);
-    misuse_say(message);
+    message.text(kMakers[unsigned(record.maker)]);
+  } else {
+    message.number(record.size).text(" bytes, not of ").number(said_size);
   }
+  misuse_say(message);
+}
+
+PA_INLINE void check_suits(Caller caller, const void* p, const Record& record, size_t said_size) {
+  if (PA_LIKELY(suits(caller, record.maker) && (said_size == kUnsaid || said_size == record.size))) return;
+  say_unsuited(caller, p, record, said_size);
 }
 
 // --- Blocks of pools -----------------------------------------------------------------------------------------
 
-// What is wrong with a block that was handed out lately; nullptr: nothing, or it is not known any more.
-const char* given_fault(const void* p) {
-  BlockPool* pool = pool_find(p);
-  if (!is_own(pool)) return nullptr;
-  const PoolBlock block{static_cast<char*>(const_cast<void*>(p)), pool};
-  const Record record = block.record();
-  if (record.state == RecordState::broken || record.state == RecordState::unused) return "the one behind it before its start";
-  if (record.state != RecordState::live) return nullptr;
-  const char* own = block.start + record.size;
-  const char* until = block.end() - own > ptrdiff_t{2 * kNear} ? own + 2 * kNear : block.end();
-  if (!part_is_whole(block, record, own, until) || !surroundings_are_whole(block))
-    return "before its start, or a free block near it after it was freed";
-  return nullptr;
+// Whether the block that was handed out last is whole, and what is before it; or not known any more.
+PA_INLINE bool given_is_whole(void* p) {
+  if (!chunk_is_listed(address_of(p))) return true;
+  const BlockPool* pool = pool_of_block(p);
+  if (PA_UNLIKELY(!is_own(pool))) return true;
+  const PoolBlock block = block_at(p, pool);
+  const Record record = record_unpack(p, block.word().load_acquire());
+  if (PA_UNLIKELY(record.state != RecordState::live)) return record.state != RecordState::broken;
+  const char* end = block.start + record.size;
+  return bytes_are(end, block.end() - end > ptrdiff_t{2 * kNear} ? end + 2 * kNear : block.end(), kCanary) &&
+         before_is_whole(block);
 }
 
-// Looks at what the thread was given last, and has freed last: who writes where he may not, is often noticed so before
-// the block is freed, or never. A fault is believed if it is there while nobody can take a pool away.
-void look_at_recent(const Quarantine& quarantine) {
-  for (void* p : quarantine.given) {
-    if (PA_LIKELY(p == nullptr || given_fault(p) == nullptr)) continue;
-    const char* fault;
-    {
-      LockGuard guard(thread_heap->gate->lock);
-      fault = given_fault(p);
-    }
-    if (fault != nullptr) say_overflow(p, fault);
+// While nobody can take a pool away: other threads may have freed the block, and released its pool.
+PA_COLD void given_look_again(void* p) {
+  {
+    LockGuard guard(thread_heap->gate->lock);
+    const BlockPool* pool = pool_find(p);
+    if (pool == nullptr || !is_own(pool) || given_is_whole(p)) return;
   }
-  for (void* p : quarantine.freed) {
-    if (p == nullptr) continue;
-    const PoolBlock block{static_cast<char*>(p), pool_find(p)};
-    const char* until = block.size() > 2 * kNear ? block.start + 2 * kNear : block.end();
-    if (block.record().state != RecordState::freed || !bytes_are(block.start, until, 0)) say_written_free(p, block.size());
-  }
+  say_near(p);
+}
+
+// Looks at what the thread was given last, and has freed last: so who writes where he may not is noticed before the
+// block is freed, or if it never is.
+PA_INLINE void look_at_recent(const Quarantine& quarantine) {
+  if (quarantine.given != nullptr && PA_UNLIKELY(!given_is_whole(quarantine.given))) given_look_again(quarantine.given);
+  if (quarantine.freed == nullptr) return;
+  const PoolBlock block = block_at(quarantine.freed, pool_of_block(quarantine.freed));
+  const char* until = block.size > 2 * kNear ? block.start + 2 * kNear : block.end();
+  if (PA_UNLIKELY(block.word().load_relaxed() != record_free(block.start) || !bytes_are(block.start, until, 0)))
+    say_written_free(block.start, block.size);
 }
 
 void* pool_block_alloc(size_t wanted, size_t size, Maker maker) {
   void* p = heap_malloc(wanted);
-  if (p == nullptr) p = heap_malloc_slow(wanted);
-  if (p == nullptr) return nullptr;
-  const PoolBlock block{static_cast<char*>(p), pool_find(p)};
-  const Record before = block.record();
-  bool is_new = before.state == RecordState::unused || before.state == RecordState::free;
-  if (PA_UNLIKELY(!is_new || !bytes_are(block.start, block.end(), 0))) {
-    say_written_free(p, block.size());
-    memset(block.start, 0, block.size() - kRecordSize);
+  if (PA_UNLIKELY(p == nullptr)) p = heap_malloc_slow(wanted);
+  if (PA_UNLIKELY(p == nullptr)) return nullptr;
+  const PoolBlock block = block_at(p, pool_of_block(p));
+  bool is_free = block.word().load_relaxed() == record_free(p);
+  if (PA_UNLIKELY(!is_free || !bytes_are(block.start, block.end(), 0))) {
+    say_written_free(p, block.size);
+    memset(block.start, 0, block.size - kRecordSize);
   }
   block.set({RecordState::busy, maker, size});
   memset(block.start + size, kCanary, size_t(block.end() - block.start) - size);
   block.set({RecordState::live, maker, size});
-  if (is_own(block.pool)) surroundings_mark(block);
   return p;
 }
 
-void pool_block_free(const PoolBlock& block, Caller caller, size_t said_size) {
-  const uint64_t before = block.word().load_acquire();
-  Record record = record_unpack(block.start, before);
-  if (record.state == RecordState::freed || record.state == RecordState::free || record.state == RecordState::busy)
-    return say_free_already(caller, block.start, block.size());
-  if (record.state == RecordState::unused) {
-    Message message;
-    misuse_begin(message, caller, block.start).text("in memory that is free (double free, or a wrong pointer)");
-    return misuse_say(message);
+// Frees a block whose record has been found to be right, or not.
+PA_INLINE void pool_block_release(const PoolBlock& block) {
+  memset(block.start, 0, size_t(block.end() - block.start));
+  block.set({RecordState::free, Maker::malloc, 0});
+  Quarantine* quarantine = quarantine_own();
+  if (PA_UNLIKELY(quarantine == nullptr)) return quarantine_let_go(block.start);
+  void* leaves = quarantine_swap(*quarantine, block.pool->size_class, block.start);
+  if (quarantine->given == block.start) quarantine->given = nullptr;
+  quarantine->freed = block.start;
+  if (PA_LIKELY(leaves != nullptr)) quarantine_let_go(leaves);
+}
+
+// Whether a block, whose record is not that of one in use, is to be freed all the same; says what is wrong with it.
+PA_COLD bool is_freed_anyway(const PoolBlock& block, const Record& record, Caller caller) {
+  if (record.state != RecordState::broken) {
+    say_free_already(caller, block.start, block.size);
+  } else if (block_is_linked(reinterpret_cast<const Block*>(block.start)) || is_in_hole(block)) {
+    say_free_memory(caller, block.start);
+  } else {
+    say_overflow(block.start);
+    return true;
   }
-  if (record.state == RecordState::broken) {
-    say_overflow(block.start, "the one behind it before its start");
-    record = {RecordState::live, Maker::malloc, size_t(block.end() - block.start)};
+  return false;
+}
+
+PA_INLINE void pool_block_free(const PoolBlock& block, Caller caller, size_t said_size) {
+  uint64_t word = block.word().load_acquire();
+  const Record record = record_unpack(block.start, word);
+  if (PA_UNLIKELY(record.state != RecordState::live)) {
+    if (!is_freed_anyway(block, record, caller)) return;
   } else {
     check_suits(caller, block.start, record, said_size);
-    if (!part_is_whole(block, record, block.start, block.end())) say_overflow(block.start, "the one behind it before its start");
+    if (PA_UNLIKELY(!bytes_are(block.start + record.size, block.end(), kCanary))) say_overflow(block.start);
   }
-  if (is_own(block.pool) && !surroundings_are_whole(block))
-    say_overflow(block.start, "before its start, or a free block near it after it was freed");
-  uint64_t expected = before;
-  if (!block.word().cas_weak_acq_rel(expected, record_pack(block.start, {RecordState::busy, record.maker, record.size})) &&
-      expected != before)
-    return say_free_already(caller, block.start, block.size());
-  memset(block.start, 0, size_t(block.end() - block.start));
-  block.set({RecordState::freed, record.maker, record.size});
-  Quarantine* quarantine = quarantine_own();
-  void* leaves = quarantine != nullptr ? quarantine_swap(*quarantine, block.pool->size_class, block.start) : block.start;
-  if (quarantine != nullptr) {
-    for (void*& each : quarantine->given) {
-      if (each == block.start) each = nullptr;
-    }
-    for (void*& each : quarantine->freed) {
-      if (each == leaves) each = nullptr;
-    }
-    quarantine->freed[quarantine->freed_next++ % Quarantine::kRecent] = block.start;
-  }
-  if (leaves != nullptr) quarantine_let_go(leaves);
+  if (is_own(block.pool) && PA_UNLIKELY(!before_is_whole(block) || !behind_is_whole(block))) say_near(block.start);
+  const uint64_t busy = record_pack(block.start, {RecordState::busy, record.maker, record.size});
+  if (os_has_threads() && PA_UNLIKELY(!block.word().cas_acquire(word, busy)))
+    return say_free_already(caller, block.start, block.size);
+  pool_block_release(block);
 }
 
 // --- Any pointer ----------------------------------------------------------------------------------------------
 
-// What is known of a block in use, whatever serves it.
-struct Found {
-  bool is_live;
-  size_t size;
-};
-
-Found find(const void* p, Caller caller) {
-  if (NoBytes none = no_bytes_find(p); none.is_ours) {
-    if (!none.is_live) misuse_pointer(caller, p);
-    return {none.is_live, 0};
-  }
-  Record record;
-  size_t room;
-  if (BlockPool* pool = pool_find(p); pool != nullptr) {
-    const PoolBlock block{static_cast<char*>(const_cast<void*>(p)), pool};
-    record = block.record();
-    room = block.size() - kRecordSize;
-    if (record.state == RecordState::broken) {
-      say_overflow(p, "the one behind it before its start");
-      record = {RecordState::live, Maker::malloc, room};
-    }
-  } else {
-    LargeBlock large = large_block_find(p);
-    if (!large.is_there) return misuse_pointer(caller, p), Found{false, 0};
-    record = large.record;
-    room = record.size;
-  }
-  if (record.state != RecordState::live) return say_free_already(caller, p, room), Found{false, 0};
-  return {true, record.size};
-}
-
-}  // namespace
-
-void quarantine_let_go(void* p) {
-  const PoolBlock block{static_cast<char*>(p), pool_find(p)};
-  block.set({RecordState::free, Maker::malloc, 0});
-  heap_free(p, Caller::free);
-}
-
-void* hardened_alloc(size_t size, size_t alignment, Maker maker) {
-  if (size == 0 && alignment <= kBlockAlignment) return no_bytes_alloc(maker);
-  if (size > kRequestMax) return nullptr;
-  const size_t least = size + kRecordSize < kSizeLeast ? kSizeLeast : size + kRecordSize;
-  const size_t wanted = round_up(least, alignment);
-  if (wanted > kPoolBlockMax || alignment > kSliceSize) return large_block_alloc(size, alignment, maker);
-  Quarantine* quarantine = quarantine_own();
-  if (quarantine != nullptr && heap_is_usable(thread_heap)) look_at_recent(*quarantine);
-  void* p = pool_block_alloc(wanted, size, maker);
-  if (p != nullptr && quarantine != nullptr) quarantine->given[quarantine->given_next++ % Quarantine::kRecent] = p;
-  return p;
-}
-
-void hardened_free(void* p, Caller caller, size_t said_size) {
-  if (p == nullptr) return;
-  if (BlockPool* pool = pool_find(p); PA_LIKELY(pool != nullptr))
-    return pool_block_free({static_cast<char*>(p), pool}, caller, said_size);
+PA_COLD void other_free(void* p, Caller caller, size_t said_size) {
   if (NoBytes none = no_bytes_find(p); none.is_ours) {
     if (!none.is_live) return say_free_already(caller, p, 0);
     check_suits(caller, p, {RecordState::live, none.maker, 0}, said_size);
@@ -312,19 +253,62 @@ void hardened_free(void* p, Caller caller, size_t said_size) {
   if (!large.is_there) return misuse_pointer(caller, p);
   if (large.record.state != RecordState::live) return say_free_already(caller, p, large.record.size);
   check_suits(caller, p, large.record, said_size);
-  if (!large.is_whole) say_overflow(p, "what is behind it before its start");
+  if (!large.is_whole) say_overflow(p);
   if (!large_block_free(p)) say_free_already(caller, p, large.record.size);
 }
 
-bool hardened_find(const void* p, Caller caller, size_t* size) {
-  const Found found = find(p, caller);
-  *size = found.size;
-  return found.is_live;
+}  // namespace
+
+void quarantine_let_go(void* p) { heap_free(p, Caller::free); }
+
+void* hardened_alloc(size_t size, size_t alignment, Maker maker) {
+  if (PA_UNLIKELY(size == 0 && alignment <= kBlockAlignment)) return no_bytes_alloc(maker);
+  if (size > kRequestMax) return nullptr;
+  const size_t least = size + kRecordSize < kSizeLeast ? kSizeLeast : size + kRecordSize;
+  const size_t wanted = round_up(least, alignment);
+  if (PA_UNLIKELY(wanted > kPoolBlockMax || alignment > kSliceSize)) return large_block_alloc(size, alignment, maker);
+  Quarantine* quarantine = quarantine_own();
+  if (PA_LIKELY(quarantine != nullptr && heap_is_usable(thread_heap))) look_at_recent(*quarantine);
+  void* p = pool_block_alloc(wanted, size, maker);
+  if (quarantine != nullptr) quarantine->given = p;
+  return p;
 }
 
-size_t hardened_usable_size(const void* p, Caller caller) {
-  size_t size;
-  return hardened_find(p, caller, &size) ? size : 0;
+void hardened_free(void* p, Caller caller, size_t said_size) {
+  // The most frequent case first: a block in the first slice of its pool.
+  if (PA_LIKELY(chunk_is_listed(address_of(p)))) {
+    const BlockPool* pool = descriptor_of(p);
+    if (PA_LIKELY(pool->owner != nullptr && block_pool_has(*pool, address_of(p) % kSliceSize)))
+      return pool_block_free(block_at(p, pool), caller, said_size);
+  }
+  if (p == nullptr) return;
+  const BlockPool* pool = pool_find(p);
+  pool != nullptr ? pool_block_free(block_at(p, pool), caller, said_size) : other_free(p, caller, said_size);
+}
+
+bool hardened_find(void* p, Caller caller, size_t* size) {
+  *size = 0;
+  if (NoBytes none = no_bytes_find(p); none.is_ours) {
+    if (!none.is_live) misuse_pointer(caller, p);
+    return none.is_live;
+  }
+  Record record;
+  size_t room;
+  if (const BlockPool* pool = pool_find(p); pool != nullptr) {
+    const PoolBlock block = block_at(p, pool);
+    record = record_unpack(p, block.word().load_acquire());
+    room = block.size - kRecordSize;
+    if (record.state == RecordState::broken && is_freed_anyway(block, record, caller)) record = {RecordState::live, Maker::malloc, room};
+    if (record.state == RecordState::broken) return false;
+  } else {
+    const LargeBlock large = large_block_find(p);
+    if (!large.is_there) return misuse_pointer(caller, p), false;
+    record = large.record;
+    room = record.size;
+  }
+  if (record.state != RecordState::live) return say_free_already(caller, p, room), false;
+  *size = record.size;
+  return true;
 }
 
 }  // namespace poolalloc

@@ -1,7 +1,7 @@
 // The malloc family of the hardened library, over the same heaps.
 //
 // What is done besides, block by block:
-//   each block of a pool ends in a record of eight bytes (record.h): who has made it, how large it is, whether it is in
+//   each block of a pool ends in a record of eight bytes (pool/record.h): who has made it, how large it is, whether it is in
 //       use, mixed with its address and a secret. What is between the size asked for and the record is filled with a
 //       byte that is checked when the block is freed, and so are its neighbours' ends
 //   a freed block is cleared, waits in a quarantine, and must be clear still when it is handed out again
@@ -16,11 +16,9 @@
 #include <stddef.h>
 
 #include "heap/misuse.h"
+#include "pool/record.h"
 
 namespace poolalloc {
-
-// What has made a block.
-enum class Maker : uint8_t { malloc, new_one, new_array };
 
 // A caller who does not say the block's size.
 inline constexpr size_t kUnsaid = SIZE_MAX;
@@ -29,9 +27,7 @@ inline constexpr size_t kUnsaid = SIZE_MAX;
 void* hardened_alloc(size_t size, size_t alignment, Maker maker);
 // Any pointer at all.
 void hardened_free(void* p, Caller caller, size_t said_size);
-// The size that was asked for; 0 as well if p is no block in use.
-size_t hardened_usable_size(const void* p, Caller caller);
-// Whether p is a block in use; says so if not. Its size in *size.
-bool hardened_find(const void* p, Caller caller, size_t* size);
+// Whether p is a block in use; says so if not. Its size, as it was asked for, in *size.
+bool hardened_find(void* p, Caller caller, size_t* size);
 
 }  // namespace poolalloc

@@ -42,9 +42,9 @@ char* start_of(const void* p) { return static_cast<char*>(extent_start_around(p)
 uint64_t note_pack(size_t front, Record record) {
   return record.size << 16 | log2_floor(front) << 8 | unsigned(record.state) << 2 | unsigned(record.maker);
 }
-// State unused: no block starts `before` bytes behind the extent's start.
+// State broken: no block starts `before` bytes behind the extent's start.
 Record note_unpack(uint64_t note, size_t before) {
-  if (note == 0 || before != size_t{1} << (note >> 8 & 0xff)) return {RecordState::unused, Maker::malloc, 0};
+  if (note == 0 || before != size_t{1} << (note >> 8 & 0xff)) return {RecordState::broken, Maker::malloc, 0};
   return {RecordState(note >> 2 & 7), Maker(note & 3), note >> 16};
 }
 
@@ -105,7 +105,7 @@ LargeBlock large_block_find(const void* p) {
   const char* start = start_of(p);
   if (start == nullptr) return {};
   Record record = note_unpack(extent_note(start), size_t(static_cast<const char*>(p) - start));
-  if (record.state == RecordState::unused) return {};
+  if (record.state == RecordState::broken) return {};
   const char* end = static_cast<const char*>(p) + record.size;
   bool is_live = record.state == RecordState::live;
   bool is_whole = !is_live || bytes_are(end, pointer_to<char>(round_up(address_of(end), os_page_size())), kCanary);
@@ -117,7 +117,7 @@ bool large_block_free(void* p) {
   const size_t front = size_t(static_cast<char*>(p) - start);
   Record record = note_unpack(extent_note(start), front);
   const uint64_t live = note_pack(front, record);
-  record.state = RecordState::freed;
+  record.state = RecordState::free;
   if (!extent_change_note(start, live, note_pack(front, record))) return false;
   const size_t size = extent_block_size(start);
   // Without the kernel's help it is as in the ordinary library.

@@ -6,7 +6,7 @@
 // Thread-safe, without a lock but the extents' own. Who may use it: hardened.
 #pragma once
 
-#include "hardened/record.h"
+#include "hardened/hardened.h"
 
 namespace poolalloc {
 
@@ -15,7 +15,7 @@ void* large_block_alloc(size_t size, size_t alignment, Maker maker);
 struct LargeBlock {
   bool is_there;   // a block starts at p, in use or freed
   bool is_whole;   // what is behind it is as it was left
-  Record record;
+  Record record;   // state free: it was freed
 };
 LargeBlock large_block_find(const void* p);
 // Frees a block that is in use; false: another thread was faster.

@@ -46,17 +46,34 @@ void remember(Quarantine* quarantine) {
 Quarantine* quarantine_own() {
   if (PA_LIKELY(own != nullptr) || has_ended) return own;
   own = static_cast<Quarantine*>(os_map(round_up(kSize, os_page_size()), os_page_size()));
-  if (own != nullptr) remember(own);
+  if (own == nullptr) return nullptr;
+  own->random = random_next();
+  remember(own);
   return own;
 }
 
+namespace {
+
+// How many blocks of a class wait: a power of two, as many as fit into a quarter of a slice, but a few.
+struct Places {
+  uint8_t mask[kClassCount];
+};
+constexpr Places places_compute() {
+  Places places{};
+  for (unsigned c = 0; c < kClassCount; c++) {
+    size_t fit = kSliceSize / 4 / class_size_compute(c);
+    size_t count = fit >= Quarantine::kMost ? Quarantine::kMost : fit >= 4 ? size_t{1} << log2_floor(fit) : 4;
+    places.mask[c] = uint8_t(count - 1);
+  }
+  return places;
+}
+constexpr Places kPlaces = places_compute();
+
+}  // namespace
+
 void* quarantine_swap(Quarantine& quarantine, unsigned size_class, void* block) {
-  // As many as fit into a quarter of a slice, but a few.
-  constexpr size_t kBytes = kSliceSize / 4, kLeast = 4;
-  size_t places = kBytes / class_size(size_class);
-  if (places < kLeast) places = kLeast;
-  if (places > Quarantine::kMost) places = Quarantine::kMost;
-  void*& place = quarantine.blocks[size_class][random_below(places)];
+  quarantine.random = quarantine.random * 0xd1342543de82ef95 + 1;
+  void*& place = quarantine.blocks[size_class][quarantine.random >> 40 & kPlaces.mask[size_class]];
   void* leaves = place;
   place = block;
   return leaves;

@@ -1,7 +1,7 @@
 // Blocks of pools that were freed and are not reused yet, and those that the calling thread has been given last
 // (hardened.h).
 //
-// Always holds: what is in a quarantine is live for its heap, and its record says `freed`. A thread's own is emptied when
+// Always holds: what is in a quarantine is live for its heap, and its record says `free`. A thread's own is emptied when
 // it ends.
 // Synchronization: each thread has one of its own. Who may use it: hardened.
 #pragma once
@@ -11,12 +11,11 @@
 namespace poolalloc {
 
 struct Quarantine {
-  static constexpr unsigned kMost = 64;    // blocks of a class
-  static constexpr unsigned kRecent = 4;
+  static constexpr unsigned kMost = 64;  // blocks of a class
   void* blocks[kClassCount][kMost];
-  void* given[kRecent];  // the blocks that were handed out last, and freed last; nullptr: none
-  void* freed[kRecent];
-  unsigned given_next, freed_next;
+  uint64_t random;
+  void* given;  // the block of a pool that was handed out last, if it is not known to be freed; nullptr: none
+  void* freed;  // the one that was freed last
 };
 
 // The calling thread's; nullptr: it has none, at its end or without memory.

@@ -63,6 +63,7 @@ bool block_pool_fill(BlockPool& pool, void* base, size_t block_size, HoleSet* ho
   for (size_t i = range.end; i-- > range.first;) {
     Block* block = byte_offset<Block>(base, i * block_size);
     block->link = link_to(block, list);
+    if constexpr (kHardened) record_word(block, block_size).store_relaxed(record_free(block));
     list = block;
   }
   pool.list->head = list;

@@ -36,6 +36,7 @@
 #include "base/check.h"
 #include "base/constants.h"
 #include "base/policy.h"
+#include "pool/record.h"
 
 namespace poolalloc {
 
@@ -54,8 +55,7 @@ struct FreeList {
 
 // --- Links ----------------------------------------------------------------------------------------------
 
-// Made before the first pool. Its upper bit is set, so that no pointer looks like a link.
-__attribute__((visibility("hidden"))) extern constinit uintptr_t link_secret;
+// Makes link_secret (record.h), before the first pool. Its upper bit is set, so that no pointer looks like a link.
 void link_secret_make(const uint64_t random[2]);
 
 // How far the next block, or the end, may be: all are in one chunk. What a link shows of the secret is above that.
@@ -245,8 +245,10 @@ inline constexpr size_t kShuffledMost = 4096;
 inline Block* blocks_link_at_random(Block* first, size_t count, size_t block_size, Block* end) {
   uint16_t order[kShuffledMost / kBlockAlignment];
   PA_ASSERT(count <= sizeof order / sizeof order[0]);
+  uint64_t random = random_next();
   for (size_t i = 0; i < count; i++) {
-    size_t j = random_below(i + 1);
+    random = random * 0xd1342543de82ef95 + 1;
+    size_t j = (random >> 32) * (i + 1) >> 32;
     order[i] = order[j];
     order[j] = uint16_t(i);
   }
@@ -254,6 +256,7 @@ inline Block* blocks_link_at_random(Block* first, size_t count, size_t block_siz
   for (size_t i = 0; i < count; i++) {
     Block* block = byte_offset<Block>(first, order[i] * block_size);
     block->link = link_to(block, head);
+    record_word(block, block_size).store_relaxed(record_free(block));
     head = block;
   }
   return head;

@@ -1,0 +1,65 @@
+// What the hardened library knows of a block of a pool (hardened/hardened.h): a record in its last word, which only this
+// library can make.
+//
+// Always holds: a record that is read back as one was written for that address; the states follow each other
+//   free -> busy -> live -> busy -> free
+// and who writes `busy` owns the block. The memory of a free block is zero, but for its record, and the link in its first
+// word while it is on a list, and the word behind that while it is a message (heap/remote.h). Blocks in holes have neither
+// link nor record.
+// Synchronization: the word is atomic; release when a state is written, acquire when it is read.
+// Who may use it: pool; hardened.
+#pragma once
+
+#include "base/atomic.h"
+#include "base/bits.h"
+#include "base/constants.h"
+
+namespace poolalloc {
+
+// What has made a block.
+enum class Maker : uint8_t { malloc, new_one, new_array };
+
+enum class RecordState : uint8_t {
+  broken,  // no record: it was written over
+  busy,    // somebody is changing the block
+  live,    // in use
+  free,    // not in use
+};
+
+struct Record {
+  RecordState state;
+  Maker maker;
+  size_t size;  // bytes that were asked for
+};
+
+inline constexpr size_t kRecordSize = sizeof(uint64_t);
+
+// Made with the secret of links (block_pool.h).
+__attribute__((visibility("hidden"))) extern constinit uintptr_t link_secret;
+
+// What a record says takes the lower bits of the word; the upper ones are a check over that, the address and the secret.
+inline constexpr unsigned kRecordBits = 22;
+inline constexpr uint64_t kRecordSaid = (uint64_t{1} << kRecordBits) - 1;
+PA_INLINE uint64_t record_check(const void* p, uint64_t said) {
+  return (address_of(p) ^ link_secret ^ said << 42) * 0x9e3779b97f4a7c15 & ~kRecordSaid;
+}
+
+// Precondition: size <= kPoolBlockMax.
+PA_INLINE uint64_t record_pack(const void* p, Record record) {
+  uint64_t said = record.size << 4 | uint64_t(record.state) << 2 | uint64_t(record.maker);
+  return said | record_check(p, said);
+}
+PA_INLINE uint64_t record_free(const void* p) { return record_pack(p, {RecordState::free, Maker::malloc, 0}); }
+
+PA_INLINE Record record_unpack(const void* p, uint64_t word) {
+  uint64_t said = word & kRecordSaid;
+  if (PA_UNLIKELY((word & ~kRecordSaid) != record_check(p, said))) return {RecordState::broken, Maker::malloc, 0};
+  return {RecordState(said >> 2 & 3), Maker(said & 3), said >> 4};
+}
+static_assert(kPoolBlockMax < size_t{1} << (kRecordBits - 4));
+
+PA_INLINE Atomic<uint64_t>& record_word(void* block, size_t block_size) {
+  return *byte_offset<Atomic<uint64_t>>(block, block_size - kRecordSize);
+}
+
+}  // namespace poolalloc
