@@ -53,10 +53,12 @@ bool is_in_hole(const PoolBlock& block) {
 // its way to a list.
 bool free_start_is_whole(const PoolBlock& block) {
   const Block* head = reinterpret_cast<const Block*>(block.start);
-  const uintptr_t step = link_step(head);
-  if (step >= kReach) return bytes_are(block.start, block.start + kNear - kRecordSize, 0);
+  // Once, because another thread may be about to link it.
+  const uintptr_t link = __atomic_load_n(&head->link, __ATOMIC_RELAXED);
+  const uintptr_t step = link ^ link_secret;
   const Block* next = block_after(head, step);
-  if (next != list_end(*block.pool) && pool_find(next) != block.pool) return false;
+  bool is_right = step < kReach && (next == list_end(*block.pool) || pool_find(next) == block.pool);
+  if (link != 0 && !is_right) return is_in_hole(block);
   return bytes_are(block.start + sizeof(RemoteMessage), block.start + kNear - kRecordSize, 0);
 }
 

@@ -3,6 +3,8 @@
 // Who may use it: through holes.h.
 #include "heap/holes.h"
 
+#include <string.h>
+
 #include "chunk/accounts.h"
 #include "chunk/region.h"
 #include "heap/misuse.h"
@@ -107,7 +109,8 @@ void pool_shed(Heap& heap, BlockPool* pool) {
   auto purge = [&](size_t from, size_t end) {
     if (from >= end) return;
     chaos_note(ChaosEvent::hole_made);
-    pages_purge(start + from, end - from);
+    // In the hardened library what is free is zero, but for links.
+    if (!pages_purge(start + from, end - from) && kHardened) memset(start + from, 0, end - from);
   };
   size_t span = slices_span(pool, pool->slice_count);
   if (!block_pool_shed(*pool, start, block_size, span, os_page_size(), pool_holes(pool), purge)) pool_give_up(pool);

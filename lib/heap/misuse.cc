@@ -58,10 +58,10 @@ void report_foreign(Caller caller, const void* p) {
 bool say_of_slice(Message& message, const void* p) {
   if (!chunk_is_open(address_of(p))) return false;
   const BlockPool* pool = descriptor_of(p);
-  // Behind the slices of a short region is what others have mapped.
-  if ((chunk_of(p)->info.region->slices >> slice_index(pool) & 1) == 0) return false;
   if (address_of(p) - address_of(slice_address(pool)) >= slices_span(pool, 1))
     return message.text("in the library's own records"), true;
+  // Behind the slices of a short region is what others have mapped.
+  if ((chunk_of(p)->info.region->slices >> slice_index(pool) & 1) == 0) return false;
   pool -= pool->back;
   if (pool->owner == nullptr) return message.text("in memory that is free (double free, or a wrong pointer)"), true;
   size_t block_size = class_size(pool->size_class);

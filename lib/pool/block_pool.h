@@ -237,8 +237,9 @@ inline bool list_each(const BlockPool& pool, const void* base, Block* head, Visi
   return true;
 }
 
-// Bytes of blocks that are put into random order together, about.
+// Bytes of blocks that are put onto a list together, about; and how many of them are in random order.
 inline constexpr size_t kShuffledMost = 4096;
+inline constexpr size_t kShuffledTogether = 4;
 
 // Links so many blocks from `first` on in random order; returns the first one of them. `end` is what the last one leads
 // to.
@@ -248,7 +249,9 @@ inline Block* blocks_link_at_random(Block* first, size_t count, size_t block_siz
   uint64_t random = random_next();
   for (size_t i = 0; i < count; i++) {
     random = random * 0xd1342543de82ef95 + 1;
-    size_t j = (random >> 32) * (i + 1) >> 32;
+    // Within groups, because neighbours are often used together.
+    size_t first_of_group = i - i % kShuffledTogether;
+    size_t j = first_of_group + ((random >> 32) * (i - first_of_group + 1) >> 32);
     order[i] = order[j];
     order[j] = uint16_t(i);
   }
@@ -341,9 +344,13 @@ inline bool block_pool_shed(BlockPool& pool, void* base, size_t block_size, size
       } else {
         Block* block = byte_offset<Block>(base, offset);
         block->link = link_to(block, head);
+        // It may have been in a hole.
+        if constexpr (kHardened) record_word(block, block_size).store_relaxed(record_free(block));
         head = block;
       }
     }
+    // The record of the last block that stays on the list stays with it.
+    if constexpr (kHardened) from = round_up(divide_up(from, block_size) * block_size, page);
     if (from < until) purge(from, until);
     if (behind == 0) break;
   }
