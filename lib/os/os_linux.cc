@@ -232,6 +232,10 @@ bool os_purge(void* p, size_t size) {
          !failed(system_call(SYS_madvise, as_long(p), long(size), kDontNeedLocked));
 }
 
+bool os_protect(void* p, size_t size, bool accessible) {
+  return !failed(system_call(SYS_mprotect, as_long(p), long(size), accessible ? PROT_READ | PROT_WRITE : PROT_NONE));
+}
+
 bool os_is_locked(void* p, size_t size) {
   // With this error for locked memory only, of what was mapped just now; a sandbox may refuse the call with another.
   return system_call(SYS_madvise, as_long(p), long(size), MADV_DONTNEED) == -EINVAL;
@@ -261,6 +265,8 @@ uintptr_t os_thread_id() {
   return address_of(__builtin_thread_pointer());
 #endif
 }
+
+unsigned os_thread_number() { return unsigned(system_call(SYS_gettid)); }
 
 int os_process_id() { return int(system_call(SYS_getpid)); }
 
