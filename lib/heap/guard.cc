@@ -185,7 +185,6 @@ void guard_free(void* p, Caller caller) {
   uintptr_t written = rest_look(page, slot->record);
   if (PA_UNLIKELY(written != 0)) misuse_guarded_overrun(caller, p, written, GuardView{GuardState::live, slot->record});
   trace_take(slot->record.freed);
-  os_purge(pointer_to<void>(page), os_page_size());
   os_protect(pointer_to<void>(page), os_page_size(), false);
   slot_give(*slot, GuardState::freed);
   guard.alive.sub_relaxed(1);

@@ -139,13 +139,15 @@ struct Walk {
   StackTrace& trace;
   uintptr_t from;       // where it begins, 0: at once
   uintptr_t frame = 0;  // the frame register in the last one
+  bool is_done = false;
 
   // Whether there may be more.
   bool add(uintptr_t pc) {
     bool is_ours = pc >= address_of(__ehdr_start) && pc < address_of(_end);
     if (pc == from) from = 0;
     if (from != 0 || is_ours) return true;
-    if (pc == 0 || trace.count == StackTrace::kMost) return false;
+    is_done = pc == 0 || trace.count == StackTrace::kMost;
+    if (is_done) return false;
     trace.frames[trace.count++] = pc;
     return true;
   }
@@ -202,7 +204,7 @@ void os_stack_take(StackTrace& trace, uintptr_t from) {
   Walk walk{trace, from};
   _Unwind_Backtrace(walk_step, &walk);
   // Where there are no tables the last function's frame leads on.
-  for (uintptr_t frame = walk.frame; is_frame(frame);) {
+  for (uintptr_t frame = walk.frame; !walk.is_done && is_frame(frame);) {
     const uintptr_t* words = pointer_to<const uintptr_t>(frame);
     if (!walk.add(words[1]) || words[0] <= frame) break;
     frame = words[0];
