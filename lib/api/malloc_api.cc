@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "heap/find.h"
+#include "heap/guard.h"
 #include "heap/large.h"
 #include "os/os.h"
 
@@ -81,6 +82,21 @@ void* realloc_hardened(void* p, size_t size) {
   return moved;
 }
 
+// realloc of an address in the guard's region. The block always moves: where it goes it may be sampled again.
+PA_COLD void* realloc_guarded(void* p, size_t size) {
+  size_t old_size;
+  if (!guard_has(p, &old_size)) {
+    misuse_guarded(Caller::realloc, p, guard_look(address_of(p)));
+    errno = EINVAL;
+    return nullptr;
+  }
+  if (size == 0) {
+    heap_free(p, Caller::realloc);
+    return nullptr;
+  }
+  return size > kRequestMax ? checked(nullptr) : move_block(p, old_size, size);
+}
+
 }  // namespace
 
 void* malloc_hardened(size_t size, Maker maker) { return checked(hardened_alloc(size, kBlockAlignment, maker)); }
@@ -102,6 +118,7 @@ void* api_realloc(void* p, size_t size) {
   if (p == nullptr) return api_malloc(size);
   if constexpr (kHardened) return realloc_hardened(p, size);
   BlockPool* pool = pool_find(p);
+  if (PA_UNLIKELY(guard_owns(p))) return realloc_guarded(p, size);
   size_t old_size = pool != nullptr ? class_size(pool->size_class) : large_usable_size(p);
   bool is_free = pool != nullptr && is_double_free(Caller::realloc, pool, p);
   if (PA_UNLIKELY(old_size == 0)) misuse_pointer(Caller::realloc, p);
@@ -163,7 +180,13 @@ size_t api_usable_size(const void* p) {
     return size;
   }
   if (const BlockPool* pool = pool_find(p)) return class_size(pool->size_class);
-  size_t size = large_usable_size(p);
+  size_t size;
+  if (guard_owns(p)) {
+    if (guard_has(p, &size)) return size;
+    misuse_guarded(Caller::usable_size, p, guard_look(address_of(p)));
+    return 0;
+  }
+  size = large_usable_size(p);
   if (size == 0) misuse_pointer(Caller::usable_size, p);
   return size;
 }

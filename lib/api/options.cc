@@ -7,10 +7,13 @@
 #include <string.h>
 #include <sys/auxv.h>
 
+#include "base/policy.h"
 #include "chunk/accounts.h"
 #include "chunk/huge_pages.h"
+#include "heap/guard.h"
 #include "heap/misuse.h"
 #include "heap/purge_thread.h"
+#include "heap/sample.h"
 #include "os/message.h"
 
 namespace poolalloc {
@@ -106,6 +109,23 @@ bool parse_limit(const char* value, int64_t* size) {
       .text(value)
       .text(" has no effect: neither a cgroup nor RLIMIT_AS limits memory")
       .send();
+  return true;
+}
+
+bool apply_guard(const char* value) {
+  constexpr unsigned kAlive = 64;
+  uint64_t interval, alive = kAlive;
+  const char* rest = parse_digits(value, 9, &interval);
+  if (rest == nullptr || (*rest == ':' ? !parse_number(rest + 1, &alive) : *rest != 0)) return false;
+  if (alive < 1 || alive > kGuardAliveMost || (interval == 0 && *rest == ':')) return false;
+  if (interval == 0) return true;
+  if (kHardened) {
+    Message().text("POOLALLOC_GUARD has no effect in the hardened library").send();
+  } else if (guard_start(unsigned(alive))) {
+    sample_start(interval);
+  } else {
+    Message().text("POOLALLOC_GUARD has no effect: there is no memory for it").send();
+  }
   return true;
 }
 

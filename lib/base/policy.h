@@ -14,7 +14,8 @@
 namespace poolalloc {
 
 // The hardened library
-//   has its malloc family in lib/hardened: blocks with records and canaries, cleared and reused late, large blocks between
+//   has its malloc family in lib/hardened: blocks with records and canaries, cleared and reused late, large blocks
+//   between
 //       inaccessible pages
 //   hands out the blocks of a pool in random order (block_pool_bump)
 //   keeps chunk headers between inaccessible pages, and leaves inaccessible slices between others (region_add)

@@ -30,8 +30,8 @@ struct alignas(kCacheLine) ChunkInfo {
   uint16_t looked[kSlicesPerChunk];
 };
 
-// The header. At the end of slice 0, so that all slices have their first block at their start; in the hardened library in
-// its middle, and nothing besides.
+// The header. At the end of slice 0, so that all slices have their first block at their start; in the hardened library
+// in its middle, and nothing besides.
 struct Chunk {
   ChunkInfo info;
   BlockPool slices[kSlicesPerChunk];

@@ -89,8 +89,8 @@ bool extent_resize(void* p, size_t size);
 // Moves the pages of a block, without copying, to where it can have `size` bytes; nullptr: nothing has changed.
 void* extent_move(void* p, size_t size);
 
-// The hardened library's note on a block, 0 at first; of what is no block's start: 0. Changes it if it is `before`; whether
-// it was.
+// The hardened library's note on a block, 0 at first; of what is no block's start: 0. Changes it if it is `before`;
+// whether it was.
 uint64_t extent_note(const void* start);
 void extent_set_note(void* start, uint64_t note);
 bool extent_change_note(void* start, uint64_t before, uint64_t after);

@@ -14,8 +14,8 @@ Result with_block(const void* start, Result otherwise, Use use) {
   SharedLockGuard guard(extents_lock);
   ExtentUnit* unit = extent_unit(address_of(start));
   Extent* extent = unit != nullptr ? unit->starting.load_relaxed() : nullptr;
-  bool is_block = extent != nullptr && extent->start.load_relaxed() == address_of(start) &&
-                  extent->state == ExtentState::block;
+  bool is_block =
+      extent != nullptr && extent->start.load_relaxed() == address_of(start) && extent->state == ExtentState::block;
   return is_block ? use(extent) : otherwise;
 }
 

@@ -53,8 +53,8 @@ Region* region_record(unsigned* index) {
   return record;
 }
 
-// In the hardened library: the slices of a new region's chunks, so many, less those that stay inaccessible: the one with
-// the header, and some others at random distances, between which the widest pool has room.
+// In the hardened library: the slices of a new region's chunks, so many, less those that stay inaccessible: the one
+// with the header, and some others at random distances, between which the widest pool has room.
 uint64_t slices_between_guards(unsigned count) {
   uint64_t slices = run_mask(1, count - 1);
   bool is_wide = true;
@@ -78,7 +78,8 @@ void region_guard(const Region& region) {
     char* chunk = chunk_address(region, c);
     os_protect(chunk, header);
     os_protect(chunk + behind, kSliceSize - behind);
-    for (uint64_t guards = ~(region.slices | 1) & run_mask(0, log2_floor(region.slices)); guards != 0; guards &= guards - 1)
+    for (uint64_t guards = ~(region.slices | 1) & run_mask(0, log2_floor(region.slices)); guards != 0;
+         guards &= guards - 1)
       os_protect(chunk + lowest_bit(guards) * kSliceSize, kSliceSize);
   }
 }

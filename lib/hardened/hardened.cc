@@ -49,8 +49,8 @@ bool is_in_hole(const PoolBlock& block) {
   return (pool_holes(block.pool)[offset / kSliceSize] & hole_bit(offset)) != 0;
 }
 
-// Whether the start of a free block is whole: it has a link to another one of its pool, and may be a message; or it is on
-// its way to a list.
+// Whether the start of a free block is whole: it has a link to another one of its pool, and may be a message; or it is
+// on its way to a list.
 bool free_start_is_whole(const PoolBlock& block) {
   const Block* head = reinterpret_cast<const Block*>(block.start);
   // Once, because another thread may be about to link it.
@@ -62,8 +62,8 @@ bool free_start_is_whole(const PoolBlock& block) {
   return bytes_are(block.start + sizeof(RemoteMessage), block.start + kNear - kRecordSize, 0);
 }
 
-// The neighbours of a block of the calling thread's heap. Only this thread hands out blocks of the pool, and it does not
-// now; others may free them. So if the record is the same before and after, the block has not changed meanwhile.
+// The neighbours of a block of the calling thread's heap. Only this thread hands out blocks of the pool, and it does
+// not now; others may free them. So if the record is the same before and after, the block has not changed meanwhile.
 template <typename IsWhole>
 PA_INLINE bool neighbour_is_whole(const PoolBlock& block, IsWhole is_whole) {
   const uint64_t word = block.word().load_acquire();
@@ -119,7 +119,8 @@ PA_COLD void say_near(const void* p) {
 
 PA_COLD void say_written_free(const void* p, size_t size) {
   Message message;
-  message.address(p).text(" was written to after it was freed, or by an overflow of the block before it (a free block of ");
+  message.address(p).text(
+      " was written to after it was freed, or by an overflow of the block before it (a free block of ");
   message.number(size).text(" bytes)");
   misuse_say(message);
 }
@@ -300,7 +301,8 @@ bool hardened_find(void* p, Caller caller, size_t* size) {
     const PoolBlock block = block_at(p, pool);
     record = record_unpack(p, block.word().load_acquire());
     room = block.size - kRecordSize;
-    if (record.state == RecordState::broken && is_freed_anyway(block, record, caller)) record = {RecordState::live, Maker::malloc, room};
+    if (record.state == RecordState::broken && is_freed_anyway(block, record, caller))
+      record = {RecordState::live, Maker::malloc, room};
     if (record.state == RecordState::broken) return false;
   } else {
     const LargeBlock large = large_block_find(p);

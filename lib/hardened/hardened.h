@@ -1,7 +1,8 @@
 // The malloc family of the hardened library, over the same heaps.
 //
 // What is done besides, block by block:
-//   each block of a pool ends in a record of eight bytes (pool/record.h): who has made it, how large it is, whether it is in
+//   each block of a pool ends in a record of eight bytes (pool/record.h): who has made it, how large it is, whether it
+//   is in
 //       use, mixed with its address and a secret. What is between the size asked for and the record is filled with a
 //       byte that is checked when the block is freed, and so are its neighbours' ends
 //   a freed block is cleared, waits in a quarantine, and must be clear still when it is handed out again

@@ -60,9 +60,7 @@ void let_go(uintptr_t start) {
 }
 
 // Puts a start, or none, into the next place. Who takes one out owns it.
-uintptr_t kept_exchange(uintptr_t start) {
-  return kept[kept_next.add_relaxed(1) % kKeptMost].exchange_acquire(start);
-}
+uintptr_t kept_exchange(uintptr_t start) { return kept[kept_next.add_relaxed(1) % kKeptMost].exchange_acquire(start); }
 
 void keep(char* start, size_t size) {
   kept_size.add_relaxed(size);

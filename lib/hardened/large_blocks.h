@@ -1,9 +1,9 @@
 // Large blocks of the hardened library: an extent each (chunk/extent.h), with an inaccessible page in front, or as many
 // as its alignment asks for, and one behind.
 //
-// Always holds: the extent's note says what a record says, and where the block begins. What is between the size asked for and the next page is filled
-// with kCanary. A freed block has no memory, and keeps its addresses until many others have been freed.
-// Thread-safe, without a lock but the extents' own. Who may use it: hardened.
+// Always holds: the extent's note says what a record says, and where the block begins. What is between the size asked
+// for and the next page is filled with kCanary. A freed block has no memory, and keeps its addresses until many others
+// have been freed. Thread-safe, without a lock but the extents' own. Who may use it: hardened.
 #pragma once
 
 #include "hardened/hardened.h"
@@ -13,9 +13,9 @@ namespace poolalloc {
 void* large_block_alloc(size_t size, size_t alignment, Maker maker);
 
 struct LargeBlock {
-  bool is_there;   // a block starts at p, in use or freed
-  bool is_whole;   // what is behind it is as it was left
-  Record record;   // state free: it was freed
+  bool is_there;  // a block starts at p, in use or freed
+  bool is_whole;  // what is behind it is as it was left
+  Record record;  // state free: it was freed
 };
 LargeBlock large_block_find(const void* p);
 // Frees a block that is in use; false: another thread was faster.

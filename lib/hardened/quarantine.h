@@ -1,9 +1,8 @@
 // Blocks of pools that were freed and are not reused yet, and those that the calling thread has been given last
 // (hardened.h).
 //
-// Always holds: what is in a quarantine is live for its heap, and its record says `free`. A thread's own is emptied when
-// it ends.
-// Synchronization: each thread has one of its own. Who may use it: hardened.
+// Always holds: what is in a quarantine is live for its heap, and its record says `free`. A thread's own is emptied
+// when it ends. Synchronization: each thread has one of its own. Who may use it: hardened.
 #pragma once
 
 #include "heap/size_class.h"

@@ -217,6 +217,7 @@ void heap_fork_child() {
   settle_all();
   accounts_rebuild();
   purge_thread_forget();
+  if (heap_is_usable(thread_heap)) meter_reseed(*thread_heap);
   if (fork_depth != 0) {
     fork_depth--;
     return;

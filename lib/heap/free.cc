@@ -3,6 +3,7 @@
 // Always holds: no memory is read through a pointer before it is known to be ours.
 // Who may use it: through heap.h and find.h.
 #include "heap/find.h"
+#include "heap/guard.h"
 #include "heap/heap.h"
 #include "heap/large.h"
 #include "heap/misuse.h"
@@ -31,6 +32,7 @@ PA_NOINLINE void heap_free_slow(void* p, Caller caller) {
   if (p == nullptr) return;
   BlockPool* pool = pool_find(p);
   if (pool == nullptr) {
+    if (guard_owns(p)) return guard_free(p, caller);
     if (!large_free(p)) misuse_pointer(caller, p);
     return;
   }

@@ -352,6 +352,7 @@ void heap_pool_evict(Heap& heap, unsigned size_class) {
 }
 
 void heap_retire(Heap& heap) {
+  meter_return(heap);
   for (PoolChain& chain : heap.chains) {
     if (chain.active != nullptr) active_put_away(heap, chain.active);
   }
@@ -363,6 +364,7 @@ void heap_retire(Heap& heap) {
 }
 
 void heap_trim(Heap& heap) {
+  meter_return(heap);
   for (unsigned c = 0; c < kClassCount; c++) {
     BlockPool* active = heap.chains[c].active;
     if (active != nullptr && heap.active[c].count == 0) {
@@ -392,25 +394,29 @@ static PA_COLD void* shared_alloc(unsigned size_class) {
   return block;
 }
 
+void* heap_alloc(Heap& heap, unsigned size_class) {
+  FreeList& list = heap.active[size_class];
+  Block* block = list_pop(list, kReach);
+  if (PA_LIKELY(block != nullptr)) return block;
+  {
+    LockGuard guard(heap.gate->lock);
+    // With the lock, so that nobody takes the list away before.
+    if (heap_refill(heap, size_class)) block = list_pop(list, kReach);
+    PA_CHECK(heap_is_valid(heap));
+  }
+  remote_age(heap);
+  usage_note(1);
+  heap_slow_path_end(kWidePoolSize);
+  purge_thread_look();
+  return block;
+}
+
 PA_NOINLINE void* heap_malloc_slow(size_t size) {
   unsigned c = size_class_of(size);
   Heap* heap = thread_heap;
   if (PA_UNLIKELY(!heap_is_usable(heap))) heap = heap_attach();
   if (PA_UNLIKELY(heap == nullptr)) return shared_alloc(c);
-  FreeList& list = heap->active[c];
-  Block* block = list_pop(list, kReach);
-  if (PA_LIKELY(block != nullptr)) return block;
-  {
-    LockGuard guard(heap->gate->lock);
-    // With the lock, so that nobody takes the list away before.
-    if (heap_refill(*heap, c)) block = list_pop(list, kReach);
-    PA_CHECK(heap_is_valid(*heap));
-  }
-  remote_age(*heap);
-  usage_note(1);
-  heap_slow_path_end(kWidePoolSize);
-  purge_thread_look();
-  return block;
+  return PA_UNLIKELY(sample_is_on()) ? sample_malloc(*heap, c, size) : heap_alloc(*heap, c);
 }
 
 bool heap_is_valid(const Heap& heap) {
@@ -430,7 +436,7 @@ bool heap_is_valid(const Heap& heap) {
       if (pool_is_full(*each)) return false;
     }
   }
-  return true;
+  return meter_is_valid(heap);
 }
 
 }  // namespace poolalloc

@@ -6,7 +6,7 @@
 //       list, in a hole or one to bump, and at least one live block unless it was evicted
 //   parked pools are on no chain; they come back by being freed into
 //   every live block of the heap's pools is held by a user, or is in some heap's batches, or in this
-//       heap's mailbox
+//       heap's mailbox, or on one of its metered lists (sample.h)
 //
 // Synchronization: a heap in state `owned` is used by its thread alone, without a lock on the fast
 // paths; the slow paths (chains, pool states, mailbox collection) also hold `lock`, so that whoever
@@ -18,6 +18,7 @@
 
 #include "chunk/chunk.h"
 #include "chunk/density.h"
+#include "heap/sample.h"
 #include "heap/size_class.h"
 #include "os/lock.h"
 
@@ -64,7 +65,8 @@ enum class HeapState : uint32_t {
 };
 
 // By (size + 15) / 16: where in a Heap the list that serves the size stands, bytes. A heap has its own
-// copy, so that malloc reaches it and the lists from one register; the same one each.
+// copy, so that malloc reaches it and the lists from one register; the same one each, or, where sampling is on, the one
+// that leads to the metered lists.
 struct SmallLists {
   uint16_t offset[kSmallMax / 16 + 1];
 };
@@ -83,7 +85,7 @@ struct alignas(kCacheLine) HeapGate {
 
 struct alignas(kCacheLine) Heap {
   FreeList active[kClassCount];  // Synchronization: owner only, but see evict.h
-  SmallLists small_lists;        // Synchronization: constant once published
+  SmallLists small_lists;        // Synchronization: owner only; constant but for sampling
 
   PoolChain chains[kClassCount];     // Synchronization: lock
   RemoteBatch batches[kBatchCount];  // Synchronization: while a BatchesHeld lives (evict.h)
@@ -110,6 +112,8 @@ struct alignas(kCacheLine) Heap {
   Atomic<uint32_t> mail_count;     // messages since the mailbox was last taken, about
   Atomic<uint32_t> mail_patience;  // how many of them make a sender look at them; see heap_reap
   HeapGate* gate;                  // Synchronization: constant once published
+
+  alignas(kCacheLine) Meter meter;  // for sampling, if that is on; see sample.h
 };
 
 // The calling thread's heap. nullptr before its first use: also before ld.so has filled in a program's
@@ -141,6 +145,8 @@ void heap_pool_trap(BlockPool* pool);
 
 // --- For the rest of the heap layer; the heap's lock is held -----------------------------------------
 
+// A block of the class for the owner, which nobody counts; takes the lock itself if it must. nullptr: no memory.
+void* heap_alloc(Heap& heap, unsigned size_class);
 // Makes active[size_class] non-empty by recycle, bump, advance or grow; false: no memory.
 bool heap_refill(Heap& heap, unsigned size_class);
 // A pool's count has become zero or less; releases or wakes it. The pool may be gone afterwards.

@@ -5,6 +5,7 @@
 
 #include "chunk/extent_map.h"
 #include "chunk/region.h"
+#include "heap/guard.h"
 #include "heap/heap.h"
 #include "heap/holes.h"
 #include "heap/remote.h"
@@ -33,9 +34,8 @@ const char* name_of(Caller caller) {
   return kNames[unsigned(caller)];
 }
 
-// After the first line: where it happened, and how to go on.
+// After all that is to be said: how to go on.
 [[noreturn]] void die(const char* option) {
-  os_print_stack();
   Message message;
   message.text("to go on after this, set ").text(option).send();
   os_abort();
@@ -48,7 +48,9 @@ void report_foreign(Caller caller, const void* p) {
   Message message;
   message.text(name_of(caller)).text(": invalid pointer ").address(p);
   message.text(": not the start of a block of this allocator").send();
-  if (policy == ForeignPolicy::abort) die("POOLALLOC_FOREIGN=warn");
+  if (policy != ForeignPolicy::abort) return;
+  os_print_stack();
+  die("POOLALLOC_FOREIGN=warn");
 }
 
 // --- What an address is ---------------------------------------------------------------------------------
@@ -118,8 +120,10 @@ PA_RACY bool is_free(const BlockPool& pool, const Block* block) {
   const Heap* owner = pool.owner;
   if (owner == nullptr) return false;
   const PoolChain& chain = owner->chains[pool.size_class];
-  return is_listed(pool, pool.list->head, block) || (chain.active == &pool && is_listed(pool, chain.seized, block)) ||
-         remote_has(pool, block);
+  bool is_metered =
+      pool.size_class < kMeteredClasses && is_listed(pool, owner->meter.lists[pool.size_class].head, block);
+  return is_metered || is_listed(pool, pool.list->head, block) ||
+         (chain.active == &pool && is_listed(pool, chain.seized, block)) || remote_has(pool, block);
 }
 
 // The first one counts: what follows may come of it.
@@ -133,11 +137,13 @@ Message& misuse_begin(Message& message, Caller caller, const void* p) {
   return message.text(name_of(caller)).text(": ").address(p).text(" is ");
 }
 
-void misuse_say(Message& message) {
+void misuse_say(Message& message, const GuardView* guarded) {
   uint64_t before = misuse_seen.add_relaxed(1);
   MisusePolicy policy = misuse_policy.load_relaxed();
   if (policy == MisusePolicy::ignore || (policy == MisusePolicy::warn && before >= kReportsMost)) return;
   message.send();
+  if (policy == MisusePolicy::abort || guarded != nullptr) os_print_stack();
+  if (guarded != nullptr) guard_print_history(guarded->record);
   if (policy == MisusePolicy::abort) die("POOLALLOC_MISUSE=warn");
 }
 
@@ -163,6 +169,28 @@ bool misuse_is_double_free(Caller caller, BlockPool* pool, const Block* block) {
   return true;
 }
 
+void misuse_guarded(Caller caller, const void* p, const GuardView& about) {
+  if (caller == Caller::usable_size) return report_foreign(caller, p);
+  Message message;
+  misuse_begin(message, caller, p);
+  const GuardRecord& record = about.record;
+  if (about.state == GuardState::unused) {
+    message.text("no block: it is in memory that was never handed out");
+  } else if (about.state == GuardState::freed && record.address == address_of(p)) {
+    message.text("free already (double free of a block of ").number(record.size).text(" bytes)");
+  } else {
+    guard_describe(message, address_of(p), record);
+    if (about.state == GuardState::freed) message.text(", which is free");
+  }
+  misuse_say(message, &about);
+}
+
+void misuse_guarded_overrun(Caller caller, const void* p, uintptr_t where, const GuardView& about) {
+  Message message;
+  misuse_begin(message, caller, p).text("a block that was ").text(where < address_of(p) ? "underflowed" : "overflowed");
+  report(guard_describe(message.text(": a write "), where, about.record), &about);
+}
+
 void pool_give_up(BlockPool* pool) {
   // The last block that can be reached is the one whose link is broken.
   const void* broken = slice_address(pool);
@@ -172,6 +200,7 @@ void pool_give_up(BlockPool* pool) {
 }
 
 void mail_give_up(const Block* block) { note(block, 0); }
+void metered_give_up(const Block* block) { note(block, 0); }
 
 void misuse_report_slow() {
   const MisuseNote noted = misuse_note;

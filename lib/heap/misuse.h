@@ -13,6 +13,8 @@
 
 namespace poolalloc {
 
+struct GuardView;
+
 // Of what is certain.
 enum class MisusePolicy : uint8_t {
   abort,   // say so and abort
@@ -40,17 +42,25 @@ PA_COLD void misuse_pointer(Caller caller, const void* p);
 // as above. Any thread, no lock held.
 PA_COLD bool misuse_is_double_free(Caller caller, BlockPool* pool, const Block* block);
 
-// Counts a misuse of memory, and sends the message about it as the policy says. Returns unless that is to abort. No lock
-// held.
-PA_COLD void misuse_say(Message& message);
+// Counts a misuse of memory, and sends the message about it as the policy says, with what is known of the guarded
+// block, if it is one. Returns unless that is to abort. No lock held.
+PA_COLD void misuse_say(Message& message, const GuardView* guarded = nullptr);
 // Begins a message: "FUNCTION: ADDRESS is ".
 Message& misuse_begin(Message& message, Caller caller, const void* p);
+
+// `p`, an address in the guard's region, is not the start of a block that is in use there; `about` is what is known of
+// the nearest one.
+PA_COLD void misuse_guarded(Caller caller, const void* p, const GuardView& about);
+// Around the guarded block at p, which is being freed, the byte at `where` was written to.
+PA_COLD void misuse_guarded_overrun(Caller caller, const void* p, uintptr_t where, const GuardView& about);
 
 // Gives up a pool's broken list: its blocks are lost. Says so when no lock is held any more. The owner, or for a heap
 // without one.
 PA_COLD void pool_give_up(BlockPool* pool);
 // The same of messages in a mailbox, of which `block` is the first that is broken.
 PA_COLD void mail_give_up(const Block* block);
+// And of a metered list (sample.h).
+PA_COLD void metered_give_up(const Block* block);
 
 // What the calling thread has given up and not yet said so.
 struct MisuseNote {

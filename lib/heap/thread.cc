@@ -51,6 +51,7 @@ constinit Heap shared_heap{
     .mail_count = {0},
     .mail_patience = {kMailPatience},
     .gate = &shared_gate,
+    .meter = {},
 };
 
 constinit HeapRegistry registry{

@@ -32,6 +32,10 @@ void os_discard(void* p, size_t size);
 // when the kernel refuses (locked memory, before Linux 5.18) or is emulated in part: contents are then unchanged.
 bool os_purge(void* p, size_t size);
 
+// Makes [p, p+size), whole OS pages from os_map, accessible, and zero if it was not, or inaccessible: then its memory
+// goes back, and every access faults, a child's too. False when the kernel refuses (too many mappings).
+bool os_protect(void* p, size_t size, bool accessible);
+
 // Whether [p, p+size), fresh from os_map, is locked memory: then the kernel has faulted all of it in already.
 bool os_is_locked(void* p, size_t size);
 
@@ -60,6 +64,8 @@ uint64_t os_clock_ms();
 
 // Identifies the calling thread among the living ones; never 0.
 uintptr_t os_thread_id();
+// The number by which the system knows the calling thread, and debuggers name it.
+unsigned os_thread_number();
 // Identifies the process; changes in the child of a fork.
 int os_process_id();
 // Whether this is the process that the library was loaded into, not the child of a fork.

@@ -233,6 +233,29 @@ bool os_purge(void* p, size_t size) {
          !failed(system_call(SYS_madvise, as_long(p), long(size), kDontNeedLocked));
 }
 
+// MADV_GUARD_INSTALL and MADV_GUARD_REMOVE, since Linux 6.13: pages that fault without a mapping of their own, in a
+// third of the time that mprotect takes. Not for locked memory at first.
+enum : int { kGuardInstall = 102, kGuardRemove = 103 };
+// Whether that works, as far as is known, and which ways were used. Synchronization: a page is made accessible by who
+// knows that it was made inaccessible.
+static constinit Atomic<bool> may_guard{true}, has_guarded{false}, has_protected{false};
+
+bool os_protect(void* p, size_t size, bool accessible) {
+  auto advise = [&](int advice) { return !failed(system_call(SYS_madvise, as_long(p), long(size), advice)); };
+  auto protect = [&](int access) { return !failed(system_call(SYS_mprotect, as_long(p), long(size), access)); };
+  if (accessible)
+    return (!has_guarded.load_relaxed() || advise(kGuardRemove)) &&
+           (!has_protected.load_relaxed() || protect(PROT_READ | PROT_WRITE));
+  if (may_guard.load_relaxed() && advise(kGuardInstall)) {
+    has_guarded.store_relaxed(true);
+    return true;
+  }
+  may_guard.store_relaxed(false);
+  has_protected.store_relaxed(true);
+  os_purge(p, size);
+  return protect(PROT_NONE);
+}
+
 bool os_is_locked(void* p, size_t size) {
   // With this error for locked memory only, of what was mapped just now; a sandbox may refuse the call with another.
   return system_call(SYS_madvise, as_long(p), long(size), MADV_DONTNEED) == -EINVAL;
@@ -275,6 +298,8 @@ uintptr_t os_thread_id() {
   return address_of(__builtin_thread_pointer());
 #endif
 }
+
+unsigned os_thread_number() { return unsigned(system_call(SYS_gettid)); }
 
 int os_process_id() { return int(system_call(SYS_getpid)); }
 

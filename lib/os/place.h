@@ -1,6 +1,7 @@
 // What stands at an address that is none of the library's, and where a call came from: for messages about misuse.
 //
-// Always holds: nothing is allocated; the address is not read through. Slow: for what happens once.
+// Always holds: nothing is allocated; the address is not read through. Slow, but for taking a stack's trace: for what
+// happens once.
 // Who may use it: heap and api.
 #pragma once
 
@@ -16,8 +17,22 @@ enum class Place : uint8_t {
 };
 Place os_place_of(const void* p);
 
-// Writes who called whom to stderr, a line for each function as MODULE+OFFSET: where the code has frame pointers or
-// unwind tables, up to 16 of them.
+// Who called whom, the innermost first: return addresses, without the library's own.
+struct StackTrace {
+  static constexpr unsigned kMost = 16;
+  uintptr_t frames[kMost];
+  unsigned count;
+};
+
+// Takes the calling thread's trace, where the code has frame pointers or unwind tables. In a signal handler `from` is
+// the interrupted instruction, where the trace then begins; else 0. A few microseconds after os_stack_start.
+void os_stack_take(StackTrace& trace, uintptr_t from);
+// Once, before there are many traces: finds out how code is found without a lock.
+void os_stack_start();
+
+// Writes a trace to stderr, a line for each function as MODULE+OFFSET.
+void os_stack_print(const StackTrace& trace);
+// The same for where the call came from.
 void os_print_stack();
 
 }  // namespace poolalloc

@@ -7,7 +7,6 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <link.h>
 #include <pthread.h>
 #include <string.h>
@@ -139,51 +138,50 @@ Object object_around(uintptr_t address) {
 
 // --- The stack --------------------------------------------------------------------------------------------
 
-constexpr unsigned kFramesMost = 16;
 #if defined(__x86_64__)
 constexpr int kFrameRegister = 6;
 #else
 constexpr int kFrameRegister = 29;
 #endif
 
-struct Trace {
-  unsigned count = 0;
-  uintptr_t frame = 0;  // the frame register in the last one
+// Whether this code is in a library, not in the program itself: then its functions are in no trace.
+bool library_is_apart() {
+  static constinit Atomic<int> known{0};  // 1: it is, 2: it is not
+  if (known.load_relaxed() == 0) {
+    const Object own = object_around(address_of(__ehdr_start));
+    known.store_relaxed(own.name != nullptr && *own.name != 0 ? 1 : 2);
+  }
+  return known.load_relaxed() == 1;
+}
 
+// What of a path fits into a message.
+const char* end_of(const char* path) {
+  constexpr size_t kMost = 320;
+  const size_t length = strlen(path);
+  return length > kMost ? path + length - kMost : path;
+}
+
+// A trace on its way.
+struct Walk {
+  StackTrace& trace;
+  uintptr_t from;       // where it begins, 0: at once
+  uintptr_t frame = 0;  // the frame register in the last one
+  bool is_done = false;
+
+  // Whether there may be more.
   bool add(uintptr_t pc) {
-    if (is_library_ && pc >= address_of(__ehdr_start) && pc < address_of(_end)) return true;
-    if (pc == 0 || count == kFramesMost) return false;
-    // A call's return address may belong to what follows.
-    Object object = object_around(pc - 1);
-    char path[320];
-    const char* name = object.name;
-    if (name != nullptr && *name == 0) {
-      long length = system_call(SYS_readlinkat, AT_FDCWD, long(address_of("/proc/self/exe")), long(address_of(path)),
-                                sizeof path - 1);
-      path[length > 0 ? length : 0] = 0;
-      name = path;
-    }
-    Message message;
-    message.text("  #").number(count++).text(" ");
-    if (name != nullptr) message.text(end_of(name)).text("+");
-    message.address(pointer_to<void>(pc - object.bias)).send();
+    const bool is_ours = library_is_apart() && pc >= address_of(__ehdr_start) && pc < address_of(_end);
+    if (pc == from) from = 0;
+    if (from != 0 || is_ours) return true;
+    is_done = pc == 0 || trace.count == StackTrace::kMost;
+    if (is_done) return false;
+    trace.frames[trace.count++] = pc;
     return true;
   }
-
- private:
-  // What of a path fits into a message.
-  static const char* end_of(const char* path) {
-    constexpr size_t kMost = 320;
-    size_t length = strlen(path);
-    return length > kMost ? path + length - kMost : path;
-  }
-  // This code is in a library, not in the program itself: then its functions are not shown.
-  const Object own_ = object_around(address_of(__ehdr_start));
-  const bool is_library_ = own_.name != nullptr && *own_.name != 0;
 };
 
-_Unwind_Reason_Code trace_step(_Unwind_Context* context, void* trace) {
-  Trace& to = *static_cast<Trace*>(trace);
+_Unwind_Reason_Code walk_step(_Unwind_Context* context, void* walk) {
+  Walk& to = *static_cast<Walk*>(walk);
   to.frame = uintptr_t(_Unwind_GetGR(context, kFrameRegister));
   return to.add(uintptr_t(_Unwind_GetIP(context))) ? _URC_NO_REASON : _URC_END_OF_STACK;
 }
@@ -220,15 +218,59 @@ Place os_place_of(const void* p) {
   return mappings.is_complete() ? Place::unmapped : Place::unknown;
 }
 
-void os_print_stack() {
-  Trace trace;
-  _Unwind_Backtrace(trace_step, &trace);
+#if defined(DLFO_EH_SEGMENT_TYPE)
+namespace {
+// ld.so's function, which takes no lock; nullptr: not known. Synchronization: written once, before there are threads.
+using FindObject = int (*)(void* address, dl_find_object* found);
+constinit FindObject find_object = nullptr;
+}  // namespace
+
+// A static program, which has no ld.so, has an unwinder of its own, too.
+void os_stack_start() {
+  if (getauxval(AT_BASE) != 0) find_object = reinterpret_cast<FindObject>(dlsym(RTLD_DEFAULT, "_dl_find_object"));
+}
+#else
+void os_stack_start() {}
+#endif
+
+void os_stack_take(StackTrace& trace, uintptr_t from) {
+  trace.count = 0;
+  Walk walk{trace, from};
+  _Unwind_Backtrace(walk_step, &walk);
   // Where there are no tables the last function's frame leads on.
-  for (uintptr_t frame = trace.frame; is_frame(frame);) {
+  for (uintptr_t frame = walk.frame; !walk.is_done && is_frame(frame);) {
     const uintptr_t* words = pointer_to<const uintptr_t>(frame);
-    if (!trace.add(words[1]) || words[0] <= frame) return;
+    if (!walk.add(words[1]) || words[0] <= frame) break;
     frame = words[0];
   }
+  if (trace.count == 0 && from != 0) trace.frames[trace.count++] = from;
+}
+
+void os_stack_print(const StackTrace& trace) {
+  for (unsigned i = 0; i < trace.count; i++) {
+    const uintptr_t pc = trace.frames[i];
+    // A call's return address may belong to what follows.
+    const Object object = object_around(pc - 1);
+    // No more than fits into a line: this may run on a small stack.
+    char path[320];
+    const char* name = object.name;
+    if (name != nullptr && *name == 0) {
+      long length = system_call(SYS_readlinkat, AT_FDCWD, long(address_of("/proc/self/exe")), long(address_of(path)),
+                                sizeof path - 1);
+      path[length > 0 ? length : 0] = 0;
+      name = path;
+    }
+    Message message;
+    message.text("  #").number(i).text(" ");
+    if (name != nullptr) message.text(end_of(name)).text("+");
+    message.address(pointer_to<void>(pc - object.bias)).send();
+  }
+}
+
+void os_print_stack() {
+  StackTrace trace;
+  os_stack_take(trace, 0);
+  os_stack_print(trace);
 }
 
 }  // namespace poolalloc
@@ -237,6 +279,7 @@ void os_print_stack() {
 // For the unwinder, which is linked into the shared library, instead of ld.so's function of newer libcs
 // (_dl_find_object): so the library needs libc alone.
 extern "C" int poolalloc_find_object(void* address, dl_find_object* found) {
+  if (poolalloc::find_object != nullptr) return poolalloc::find_object(address, found);
   poolalloc::Object object = poolalloc::object_around(poolalloc::address_of(address));
   if (object.unwind_table == nullptr) return -1;
   *found = dl_find_object{};

@@ -240,9 +240,9 @@ inline bool list_each(const BlockPool& pool, const void* base, Block* head, Visi
 // Bytes of blocks that are put onto a list together, about, by the hardened library.
 inline constexpr size_t kShuffledMost = 4096;
 
-// Links so many blocks from `first` on, so that nobody knows which two follow each other: some of them, drawn at random, in
-// address order, and then the others. Neighbours are often used together, and a processor fetches what lies ahead.
-// Returns the first one; the last one leads to `end`.
+// Links so many blocks from `first` on, so that nobody knows which two follow each other: some of them, drawn at
+// random, in address order, and then the others. Neighbours are often used together, and a processor fetches what lies
+// ahead. Returns the first one; the last one leads to `end`.
 inline Block* blocks_link_at_random(Block* first, size_t count, size_t block_size, Block* end) {
   const uint64_t random = random_next() | 1;
   Block* head = end;

@@ -1,13 +1,12 @@
-// What the hardened library knows of a block of a pool (hardened/hardened.h): a record in its last word, which only this
-// library can make.
+// What the hardened library knows of a block of a pool (hardened/hardened.h): a record in its last word, which only
+// this library can make.
 //
 // Always holds: a record that is read back as one was written for that address; the states follow each other
 //   free -> busy -> live -> busy -> free
-// and who writes `busy` owns the block. The memory of a free block is zero, but for its record, and the link in its first
-// word while it is on a list, and the word behind that while it is a message (heap/remote.h). Blocks in holes have neither
-// link nor record.
-// Synchronization: the word is atomic; release when a state is written, acquire when it is read.
-// Who may use it: pool; hardened.
+// and who writes `busy` owns the block. The memory of a free block is zero, but for its record, and the link in its
+// first word while it is on a list, and the word behind that while it is a message (heap/remote.h). Blocks in holes
+// have neither link nor record. Synchronization: the word is atomic; release when a state is written, acquire when it
+// is read. Who may use it: pool; hardened.
 #pragma once
 
 #include "base/atomic.h"
@@ -37,7 +36,8 @@ inline constexpr size_t kRecordSize = sizeof(uint64_t);
 // Made with the secret of links (block_pool.h).
 __attribute__((visibility("hidden"))) extern constinit uintptr_t link_secret;
 
-// What a record says takes the lower bits of the word; the upper ones are a check over that, the address and the secret.
+// What a record says takes the lower bits of the word; the upper ones are a check over that, the address and the
+// secret.
 inline constexpr unsigned kRecordBits = 22;
 inline constexpr uint64_t kRecordSaid = (uint64_t{1} << kRecordBits) - 1;
 PA_INLINE uint64_t record_check(const void* p, uint64_t said) {

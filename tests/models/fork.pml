@@ -46,7 +46,7 @@
  *   lib/heap/fork.cc orphans_drain 1f86010c6248
  *   lib/heap/fork.cc heap_fork_prepare dad6785b9ff1
  *   lib/heap/fork.cc heap_fork_parent db5d03e59bf4
- *   lib/heap/fork.cc heap_fork_child f202220f4d08
+ *   lib/heap/fork.cc heap_fork_child 18cf70497436
  *   lib/heap/evict.cc heap_evict 45aa7d44ff0b
  */
 #define STDIO 2

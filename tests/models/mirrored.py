@@ -15,7 +15,7 @@ FUNCTIONS = {
     "lib/heap/fast.h": ["heap_malloc", "heap_free"],
     "lib/heap/heap.cc": ["seized_return", "pool_activate", "pool_deactivate", "pool_park", "pool_wake",
                          "active_put_away", "evicted_release", "heap_refill", "heap_pool_settle", "heap_pool_trap",
-                         "heap_pool_live", "heap_pool_vacate", "heap_pool_evict", "heap_malloc_slow"],
+                         "heap_pool_live", "heap_pool_vacate", "heap_pool_evict", "heap_alloc"],
     "lib/heap/evict.h": ["BatchesHeld", "~BatchesHeld"],
     "lib/heap/evict.cc": ["is_bare", "heap_seize", "seized_take", "evict_end", "heap_look", "batches_take_back",
                           "heap_evict"],
