@@ -188,7 +188,7 @@ void misuse_guarded(Caller caller, const void* p, const GuardView& about) {
 void misuse_guarded_overrun(Caller caller, const void* p, uintptr_t where, const GuardView& about) {
   Message message;
   misuse_begin(message, caller, p).text("a block that was ").text(where < address_of(p) ? "underflowed" : "overflowed");
-  report(guard_describe(message.text(": a write "), where, about.record), &about);
+  misuse_say(guard_describe(message.text(": a write "), where, about.record), &about);
 }
 
 void pool_give_up(BlockPool* pool) {
