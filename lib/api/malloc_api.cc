@@ -68,20 +68,6 @@ bool keeps_place(const BlockPool& pool, size_t size) {
   return size <= block_size && (block_size - size <= block_size / 5 || size_class_of(size) == pool.size_class);
 }
 
-// realloc of a block; always moves.
-void* realloc_hardened(void* p, size_t size) {
-  size_t old_size;
-  if (!hardened_find(p, Caller::realloc, &old_size)) {
-    errno = EINVAL;
-    return nullptr;
-  }
-  void* moved = size != 0 ? malloc_hardened(size, Maker::malloc) : nullptr;
-  if (size != 0 && moved == nullptr) return nullptr;
-  if (size != 0) memcpy(moved, p, old_size < size ? old_size : size);
-  hardened_free(p, Caller::realloc, kUnsaid);
-  return moved;
-}
-
 // realloc of an address in the guard's region. The block always moves: where it goes it may be sampled again.
 PA_COLD void* realloc_guarded(void* p, size_t size) {
   size_t old_size;
@@ -98,8 +84,6 @@ PA_COLD void* realloc_guarded(void* p, size_t size) {
 }
 
 }  // namespace
-
-void* malloc_hardened(size_t size, Maker maker) { return checked(hardened_alloc(size, kBlockAlignment, maker)); }
 
 PA_NOINLINE void* malloc_slow(size_t size) {
   return checked(size <= kPoolBlockMax ? heap_malloc_slow(size) : large_alloc(size, kBlockAlignment, nullptr));
