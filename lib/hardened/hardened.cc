@@ -11,7 +11,7 @@
 #include "heap/find.h"
 #include "heap/holes.h"
 #include "heap/remote.h"
-#include "pool/record.h"
+#include "base/record.h"
 
 namespace poolalloc {
 namespace {

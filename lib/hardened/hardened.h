@@ -1,7 +1,7 @@
 // The malloc family of the hardened library, over the same heaps.
 //
 // What is done besides, block by block:
-//   each block of a pool ends in a record of eight bytes (pool/record.h): who has made it, how large it is, whether it
+//   each block of a pool ends in a record of eight bytes (base/record.h): who has made it, how large it is, whether it
 //   is in
 //       use, mixed with its address and a secret. What is between the size asked for and the record is filled with a
 //       byte that is checked when the block is freed, and so are its neighbours' ends
@@ -17,7 +17,7 @@
 #include <stddef.h>
 
 #include "heap/misuse.h"
-#include "pool/record.h"
+#include "base/record.h"
 
 namespace poolalloc {
 

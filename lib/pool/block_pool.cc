@@ -6,7 +6,6 @@
 
 namespace poolalloc {
 
-constinit uintptr_t link_secret = 0;
 constinit NoBlock no_block{};
 
 void link_secret_make(const uint64_t random[2]) {

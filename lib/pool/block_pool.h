@@ -36,7 +36,7 @@
 #include "base/check.h"
 #include "base/constants.h"
 #include "base/policy.h"
-#include "pool/record.h"
+#include "base/record.h"
 
 namespace poolalloc {
 

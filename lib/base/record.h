@@ -33,8 +33,9 @@ struct Record {
 
 inline constexpr size_t kRecordSize = sizeof(uint64_t);
 
-// Made with the secret of links (block_pool.h).
-__attribute__((visibility("hidden"))) extern constinit uintptr_t link_secret;
+// The secret of the process, of records and of links (pool/block_pool.h). Synchronization: written once, before the
+// first pool is made.
+__attribute__((visibility("hidden"))) inline constinit uintptr_t link_secret = 0;
 
 // What a record says takes the lower bits of the word; the upper ones are a check over that, the address and the
 // secret.
