@@ -5,8 +5,9 @@
 //   free -> busy -> live -> busy -> free
 // and who writes `busy` owns the block. The memory of a free block is zero, but for its record, and the link in its
 // first word while it is on a list, and the word behind that while it is a message (heap/remote.h). Blocks in holes
-// have neither link nor record. Synchronization: the word is atomic; release when a state is written, acquire when it
-// is read. Who may use it: pool; hardened.
+// have neither link nor record.
+// Synchronization: the word is atomic; release when a state is written, acquire when it is read.
+// Who may use it: pool and above.
 #pragma once
 
 #include "base/atomic.h"

@@ -169,9 +169,10 @@ void message_splice(Heap& heap, Block* last) {
   Block* head = message_head(last);
   BlockPool* pool = pool_of(last);
   FreeList& list = *pool->list;
-  list.count -= int64_t{message_count(last)};
+  const int64_t count = message_count(last);
   message_end(last, list.head);
   list.head = head;
+  list.count -= count;
   if (list.count <= 0) heap_pool_settle(heap, pool);
 }
 

@@ -55,7 +55,7 @@ struct FreeList {
 
 // --- Links ----------------------------------------------------------------------------------------------
 
-// Makes link_secret (record.h), before the first pool. Its upper bit is set, so that no pointer looks like a link.
+// Makes link_secret (base/record.h), before the first pool. Its upper bit is set, so that no pointer looks like a link.
 void link_secret_make(const uint64_t random[2]);
 
 // How far the next block, or the end, may be: all are in one chunk. What a link shows of the secret is above that.
