@@ -43,28 +43,29 @@ Function* runtime_function(Function* linked, const char* name) {
   os_abort();
 }
 
-// Calls the new_handler until there is memory or no handler; nullptr then.
-void* call_handlers(size_t size, size_t alignment) {
+// Calls the new_handler until there is memory or no handler; nullptr then. What it returns suits the operator delete that
+// the program has: this library's, or one that ends in a free that anybody may have replaced.
+void* call_handlers(size_t size, size_t alignment, Maker maker) {
   auto* get_handler = runtime_function(_ZSt15get_new_handlerv, "_ZSt15get_new_handlerv");
   for (;;) {
     NewHandler handler = get_handler != nullptr ? get_handler() : nullptr;
     if (handler == nullptr) return nullptr;
     handler();
-    void* block = public_alloc(size, alignment);
+    void* block = names_replaced ? public_alloc(size, alignment) : memalign_for(maker, alignment, size);
     if (block != nullptr) return block;
   }
 }
 
 }  // namespace
 
-PA_COLD void* new_failed(size_t size, size_t alignment) {
-  void* block = call_handlers(size, alignment);
+PA_COLD void* new_failed(size_t size, size_t alignment, Maker maker) {
+  void* block = call_handlers(size, alignment, maker);
   if (block == nullptr) throw_bad_alloc();
   return block;
 }
 
-PA_COLD void* new_failed_nothrow(size_t size, size_t alignment) {
-  return or_nullptr([=] { return call_handlers(size, alignment); });
+PA_COLD void* new_failed_nothrow(size_t size, size_t alignment, Maker maker) {
+  return or_nullptr([=] { return call_handlers(size, alignment, maker); });
 }
 
 }  // namespace poolalloc

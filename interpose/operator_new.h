@@ -11,29 +11,29 @@
 namespace poolalloc {
 
 // After a failed allocation: handlers, then an exception, or nullptr. Alignment 0: none asked for.
-void* new_failed(size_t size, size_t alignment);
-void* new_failed_nothrow(size_t size, size_t alignment);
+void* new_failed(size_t size, size_t alignment, Maker maker);
+void* new_failed_nothrow(size_t size, size_t alignment, Maker maker);
 
 // Each for one object, and for arrays.
 template <Maker maker = Maker::new_one>
 PA_INLINE void* api_new(size_t size) {
   void* block = malloc_for(maker, size);
-  return PA_LIKELY(block != nullptr) ? block : new_failed(size, 0);
+  return PA_LIKELY(block != nullptr) ? block : new_failed(size, 0, maker);
 }
 template <Maker maker = Maker::new_one>
 PA_INLINE void* api_new_nothrow(size_t size) {
   void* block = malloc_for(maker, size);
-  return PA_LIKELY(block != nullptr) ? block : new_failed_nothrow(size, 0);
+  return PA_LIKELY(block != nullptr) ? block : new_failed_nothrow(size, 0, maker);
 }
 template <Maker maker = Maker::new_one>
 inline void* api_new_aligned(size_t size, size_t alignment) {
   void* block = memalign_for(maker, alignment, size);
-  return PA_LIKELY(block != nullptr) ? block : new_failed(size, alignment);
+  return PA_LIKELY(block != nullptr) ? block : new_failed(size, alignment, maker);
 }
 template <Maker maker = Maker::new_one>
 inline void* api_new_aligned_nothrow(size_t size, size_t alignment) {
   void* block = memalign_for(maker, alignment, size);
-  return PA_LIKELY(block != nullptr) ? block : new_failed_nothrow(size, alignment);
+  return PA_LIKELY(block != nullptr) ? block : new_failed_nothrow(size, alignment, maker);
 }
 
 }  // namespace poolalloc
