@@ -189,6 +189,7 @@ PA_INLINE void look_at_recent(const Quarantine& quarantine) {
 void* pool_block_alloc(size_t wanted, size_t size, Maker maker) {
   void* p = heap_malloc(wanted);
   if (PA_UNLIKELY(p == nullptr)) p = heap_malloc_slow(wanted);
+  if (PA_UNLIKELY(p == nullptr) && large_blocks_let_go()) p = heap_malloc_slow(wanted);
   if (PA_UNLIKELY(p == nullptr)) return nullptr;
   const PoolBlock block = block_at(p, pool_of_block(p));
   bool is_free = block.word().load_relaxed() == record_free(p);

@@ -80,12 +80,14 @@ bool kept_shrink(size_t most) {
 
 }  // namespace
 
+bool large_blocks_let_go() { return kept_shrink(0); }
+
 void* large_block_alloc(size_t size, size_t alignment, Maker maker) {
   constexpr size_t kMost = size_t{1} << (kAddressBits - 1);
   if (size > kMost || alignment > kMost) return nullptr;
   const size_t all = layout_of(nullptr, size, alignment).size;
   ExtentClaim claim = extent_claim(all, alignment, true);
-  if (claim.block == nullptr && kept_shrink(0)) claim = extent_claim(all, alignment, true);
+  if (claim.block == nullptr && large_blocks_let_go()) claim = extent_claim(all, alignment, true);
   if (claim.block == nullptr) return nullptr;
   const Layout layout = layout_of(static_cast<char*>(claim.block), size, alignment);
   if (!claim.zeroed) memset(layout.start, 0, layout.size);

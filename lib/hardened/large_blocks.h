@@ -20,5 +20,7 @@ struct LargeBlock {
 LargeBlock large_block_find(const void* p);
 // Frees a block that is in use; false: another thread was faster.
 bool large_block_free(void* p);
+// When there is no memory: lets the addresses of freed blocks go; whether there were any.
+bool large_blocks_let_go();
 
 }  // namespace poolalloc
