@@ -3,10 +3,9 @@
 // Who may use it: through quarantine.h.
 #include "hardened/quarantine.h"
 
-#include <pthread.h>
-
 #include "base/bits.h"
 #include "base/policy.h"
+#include "heap/heap.h"
 #include "os/os.h"
 
 namespace poolalloc {
@@ -15,42 +14,36 @@ namespace {
 __thread Quarantine* own;
 __thread bool has_ended;
 
-constexpr size_t kSize = sizeof(Quarantine);
+size_t mapped_size() { return round_up(sizeof(Quarantine), os_page_size()); }
 
-// Synchronization: 0: none yet, 1: being made; else the key and two.
-constinit Atomic<uint64_t> key{0};
-
-void thread_ends(void* value) {
-  Quarantine* quarantine = static_cast<Quarantine*>(value);
+void thread_ends() {
+  Quarantine* quarantine = own;
   has_ended = true;
   own = nullptr;
+  if (quarantine == nullptr) return;
   for (auto& of_class : quarantine->blocks) {
     for (void* block : of_class) {
       if (block != nullptr) quarantine_let_go(block);
     }
   }
-  os_discard(quarantine, round_up(kSize, os_page_size()));
+  os_discard(quarantine, mapped_size());
 }
 
-void remember(Quarantine* quarantine) {
-  pthread_key_t made;
-  if (key.cas_acquire(0, 1)) key.store_release(pthread_key_create(&made, thread_ends) == 0 ? uint64_t{made} + 2 : 0);
-  // Acquire: paired with the release above.
-  uint64_t known = key.load_acquire();
-  // May allocate. Should it fail, what is in the quarantine when the thread ends is lost.
-  if (known >= 2) pthread_setspecific(pthread_key_t(known - 2), quarantine);
+// A thread that only frees gets a heap, whose end is its quarantine's.
+PA_COLD Quarantine* make() {
+  heap_before_detach.store_release(thread_ends);
+  if (!heap_is_usable(thread_heap) && heap_attach() == nullptr) return nullptr;
+  // To attach a heap may allocate.
+  if (own != nullptr) return own;
+  Quarantine* made = static_cast<Quarantine*>(os_map(mapped_size(), os_page_size()));
+  if (made == nullptr) return nullptr;
+  made->random = random_next();
+  return own = made;
 }
 
 }  // namespace
 
-Quarantine* quarantine_own() {
-  if (PA_LIKELY(own != nullptr) || has_ended) return own;
-  own = static_cast<Quarantine*>(os_map(round_up(kSize, os_page_size()), os_page_size()));
-  if (own == nullptr) return nullptr;
-  own->random = random_next();
-  remember(own);
-  return own;
-}
+Quarantine* quarantine_own() { return PA_LIKELY(own != nullptr) || has_ended ? own : make(); }
 
 namespace {
 

@@ -184,6 +184,9 @@ void heap_slow_path_end(size_t released);
 // Gives the calling thread a heap: an orphan or a new one. nullptr when it has let go of one already or
 // there is no memory. Sets thread_heap.
 Heap* heap_attach();
+// What is to be called when a thread that has a heap ends, while it has it still; nullptr: nothing.
+// Synchronization: atomic; each who sets it sets the same.
+extern constinit Atomic<void (*)()> heap_before_detach;
 // Called once by the library's constructor, before a second thread exists.
 void heap_start();
 // The heap for threads that may not have one; always in state shared.

@@ -18,6 +18,7 @@
 namespace poolalloc {
 
 __thread Heap* thread_heap;
+constinit Atomic<void (*)()> heap_before_detach{nullptr};
 static constinit HeapGate shared_gate{
     .lock = {{0}, LockRank::shared_heap},
     .state = {HeapState::shared},
@@ -113,7 +114,10 @@ void heap_detach(Heap* heap) {
 // key's value is not looked at: where a process has two libcs, the other one's threads may have stored
 // it.
 void thread_ends(void*) {
-  if (heap_is_usable(thread_heap)) heap_detach(thread_heap);
+  if (!heap_is_usable(thread_heap)) return;
+  // Acquire: what this thread itself has set is what matters.
+  if (void (*before)() = heap_before_detach.load_acquire()) before();
+  heap_detach(thread_heap);
 }
 
 // registry.lock held; nullptr: no memory.
