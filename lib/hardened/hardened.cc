@@ -293,25 +293,25 @@ void hardened_free(void* p, Caller caller, size_t said_size) {
 bool hardened_find(void* p, Caller caller, size_t* size) {
   *size = 0;
   if (NoBytes none = no_bytes_find(p); none.is_ours) {
-    if (!none.is_live) misuse_pointer(caller, p);
+    if (!none.is_live) say_free_already(caller, p, 0);
     return none.is_live;
   }
   Record record;
-  size_t room;
+  size_t whole;  // as free says it
   if (const BlockPool* pool = pool_find(p); pool != nullptr) {
     const PoolBlock block = block_at(p, pool);
     record = record_unpack(p, block.word().load_acquire());
-    room = block.size - kRecordSize;
+    whole = block.size;
     if (record.state == RecordState::broken && is_freed_anyway(block, record, caller))
-      record = {RecordState::live, Maker::malloc, room};
+      record = {RecordState::live, Maker::malloc, whole - kRecordSize};
     if (record.state == RecordState::broken) return false;
   } else {
     const LargeBlock large = large_block_find(p);
     if (!large.is_there) return misuse_pointer(caller, p), false;
     record = large.record;
-    room = record.size;
+    whole = record.size;
   }
-  if (record.state != RecordState::live) return say_free_already(caller, p, room), false;
+  if (record.state != RecordState::live) return say_free_already(caller, p, whole), false;
   *size = record.size;
   return true;
 }

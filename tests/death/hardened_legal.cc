@@ -1,0 +1,221 @@
+// hardened_legal CASE: a program that does nothing wrong, of a kind that the hardened library might take for wrong.
+//
+//   handed    eight threads free what others have made
+//   forked    parent and child both free and make, with threads
+//   aligned   every alignment with many sizes
+//   moved     realloc up and down, with what was in it
+//   cleared   calloc of what was written before
+//   exact     malloc_usable_size is what was asked for, and all of it may be used
+//   ends      threads end, others free their blocks
+//   nothing   a million blocks of no bytes
+//   operators every form of new with each delete that suits it
+//   handler   operator new gets its memory from a new_handler
+//
+// Always holds: "alive" at the end.
+#include <malloc.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <new>
+
+#define LAW(law) ((law) ? (void)0 : (printf("%d: " #law "\n", __LINE__), fflush(stdout), _exit(3)))
+
+static const size_t sizes[] = {0, 1, 8, 16, 24, 25, 100, 104, 120, 1000, 4096, 20000, 65528, 65529, 70000, 300000};
+enum { size_count = sizeof sizes / sizeof *sizes, small_count = 12, threads_most = 8, handed_count = 64 };
+
+static char* fill(void* p, size_t size, int seed) {
+  LAW(p != nullptr);
+  memset(p, seed, size);
+  return static_cast<char*>(p);
+}
+static bool is_filled(const char* p, size_t size, int seed) {
+  for (size_t i = 0; i < size; i++) {
+    if (p[i] != static_cast<char>(seed)) return false;
+  }
+  return true;
+}
+
+static char* shared[threads_most * handed_count];
+
+static void* hand_over(void* unused) {
+  uint64_t state = reinterpret_cast<uintptr_t>(&state) | 1;
+  for (int i = 0; i < 100000; i++) {
+    state = state * 6364136223846793005 + 1442695040888963407;
+    size_t size = 8 + sizes[(state >> 33) % small_count];
+    char* mine = fill(malloc(size), size, static_cast<int>(size));
+    memcpy(mine, &size, sizeof size);
+    char* other = __atomic_exchange_n(&shared[(state >> 40) % (threads_most * handed_count)], mine, __ATOMIC_ACQ_REL);
+    if (other == nullptr) continue;
+    memcpy(&size, other, sizeof size);
+    LAW(is_filled(other + sizeof size, size - sizeof size, static_cast<int>(size)));
+    free(other);
+  }
+  return unused;
+}
+
+static void in_threads(void* (*work)(void*)) {
+  pthread_t threads[threads_most];
+  for (pthread_t& thread : threads) LAW(pthread_create(&thread, nullptr, work, nullptr) == 0);
+  for (pthread_t thread : threads) pthread_join(thread, nullptr);
+}
+
+static void free_shared() {
+  for (char*& each : shared) free(each), each = nullptr;
+}
+
+static void forked() {
+  for (int round = 0; round < 10; round++) {
+    pthread_t thread;
+    LAW(pthread_create(&thread, nullptr, hand_over, nullptr) == 0);
+    char* mine[200];
+    for (int i = 0; i < 200; i++) mine[i] = fill(malloc(sizes[i % size_count]), sizes[i % size_count], i);
+    pid_t child = fork();
+    LAW(child >= 0);
+    for (int i = 0; i < 200; i++) {
+      LAW(is_filled(mine[i], sizes[i % size_count], i));
+      free(mine[i]);
+    }
+    if (child == 0) {
+      in_threads([](void* unused) -> void* {
+        for (int i = 0; i < 1000; i++) free(fill(malloc(sizes[i % size_count]), sizes[i % size_count], i));
+        return unused;
+      });
+      _exit(0);
+    }
+    int status;
+    LAW(waitpid(child, &status, 0) == child && status == 0);
+    pthread_join(thread, nullptr);
+  }
+  free_shared();
+}
+
+static void aligned() {
+  for (size_t alignment = 8; alignment <= size_t{64} << 20; alignment *= 2) {
+    for (size_t size : sizes) {
+      for (int i = 0; i < 3; i++) {
+        char* p = fill(memalign(alignment, size), size, i);
+        void* q;
+        LAW(posix_memalign(&q, alignment, size) == 0);
+        LAW(reinterpret_cast<uintptr_t>(p) % alignment == 0 && reinterpret_cast<uintptr_t>(q) % alignment == 0);
+        LAW(malloc_usable_size(p) == size && malloc_usable_size(fill(q, size, 7)) == size);
+        LAW(is_filled(p, size, i));
+        free(p), free(realloc(q, size + 1));
+      }
+    }
+  }
+}
+
+static void moved() {
+  for (size_t from : sizes) {
+    for (size_t to : sizes) {
+      for (int i = 0; i < 4; i++) {
+        char* p = static_cast<char*>(realloc(fill(malloc(from), from, i + 1), to));
+        LAW(to == 0 ? p == nullptr : is_filled(p, from < to ? from : to, i + 1));
+        free(fill(realloc(p, 50), 50, 1));
+      }
+    }
+  }
+}
+
+static void cleared() {
+  for (int round = 0; round < 300; round++) {
+    for (size_t size : sizes) {
+      char* p = static_cast<char*>(calloc(1, size));
+      LAW(p != nullptr && is_filled(p, size, 0));
+      free(fill(p, size, 0xbd));
+    }
+  }
+}
+
+static void exact() {
+  for (size_t size = 0; size < 200000; size += size < 3000 ? 1 : 997) {
+    char* p = fill(malloc(size), size, 0xff);
+    LAW(malloc_usable_size(p) == size);
+    free(p);
+  }
+}
+
+static void ends() {
+  for (int round = 0; round < 200; round++) {
+    in_threads([](void* unused) -> void* {
+      for (int i = 0; i < 200; i++) {
+        char*& place = shared[(reinterpret_cast<uintptr_t>(&i) / 4096 + i * 31) % (threads_most * handed_count)];
+        free(__atomic_exchange_n(&place, static_cast<char*>(malloc(sizes[i % small_count])), __ATOMIC_ACQ_REL));
+      }
+      return unused;
+    });
+    free_shared();
+  }
+}
+
+static void nothing() {
+  constexpr int many = 1000000;
+  void** made = static_cast<void**>(malloc(many * sizeof *made));
+  for (int round = 0; round < 2; round++) {
+    for (int i = 0; i < many; i++) {
+      made[i] = round == 0 ? malloc(0) : operator new(0);
+      LAW(made[i] != nullptr && reinterpret_cast<uintptr_t>(made[i]) % 16 == 0);
+    }
+    for (int i = 0; i < many; i++) round == 0 ? free(made[i]) : operator delete(made[i]);
+  }
+  free(made);
+}
+
+static void operators() {
+  constexpr std::align_val_t a{64};
+  for (size_t size : sizes) {
+    for (int i = 0; i < 4; i++) {
+      auto made = [=](void* p) { return static_cast<void*>(fill(p, size, i)); };
+      operator delete(made(operator new(size)));
+      operator delete(made(operator new(size, std::nothrow)), size);
+      operator delete(made(operator new(size)), std::nothrow);
+      operator delete[](made(operator new[](size)));
+      operator delete[](made(operator new[](size, std::nothrow)), size);
+      operator delete[](made(operator new[](size)), std::nothrow);
+      operator delete(made(operator new(size, a)), a);
+      operator delete(made(operator new(size, a, std::nothrow)), size, a);
+      operator delete[](made(operator new[](size, a)), a);
+      operator delete[](made(operator new[](size, a, std::nothrow)), size, a);
+    }
+  }
+}
+
+static rlimit old_limit;
+static void limit_space() {
+  rlimit limit{rlim_t{300} << 20, old_limit.rlim_max};
+  LAW(setrlimit(RLIMIT_AS, &limit) == 0);
+}
+static void handler() {
+  getrlimit(RLIMIT_AS, &old_limit);
+  std::set_new_handler([] { LAW(setrlimit(RLIMIT_AS, &old_limit) == 0); });
+  constexpr size_t size = size_t{400} << 20;
+  for (int i = 0; i < 2; i++) {
+    limit_space(), operator delete(operator new(size), size);
+    limit_space(), operator delete[](operator new[](size));
+    limit_space(), operator delete(operator new(size, std::nothrow));
+    limit_space(), operator delete[](operator new[](size, std::align_val_t(64)), std::align_val_t(64));
+  }
+}
+
+int main(int argc, char** argv) {
+  if (argc != 2) return 2;
+  auto is = [=](const char* name) { return strcmp(argv[1], name) == 0; };
+  if (is("handed")) in_threads(hand_over), free_shared();
+  if (is("forked")) forked();
+  if (is("aligned")) aligned();
+  if (is("moved")) moved();
+  if (is("cleared")) cleared();
+  if (is("exact")) exact();
+  if (is("ends")) ends();
+  if (is("nothing")) nothing();
+  if (is("operators")) operators();
+  if (is("handler")) handler();
+  puts("alive");
+  return 0;
+}
