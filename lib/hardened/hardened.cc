@@ -3,6 +3,7 @@
 // Who may use it: through hardened.h.
 #include "hardened/hardened.h"
 
+#include "base/record.h"
 #include "hardened/canary.h"
 #include "hardened/large_blocks.h"
 #include "hardened/no_bytes.h"
@@ -11,7 +12,6 @@
 #include "heap/find.h"
 #include "heap/holes.h"
 #include "heap/remote.h"
-#include "base/record.h"
 
 namespace poolalloc {
 namespace {

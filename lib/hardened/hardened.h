@@ -16,8 +16,8 @@
 
 #include <stddef.h>
 
-#include "heap/misuse.h"
 #include "base/record.h"
+#include "heap/misuse.h"
 
 namespace poolalloc {
 
