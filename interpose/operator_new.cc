@@ -43,8 +43,8 @@ Function* runtime_function(Function* linked, const char* name) {
   os_abort();
 }
 
-// Calls the new_handler until there is memory or no handler; nullptr then. What it returns suits the operator delete that
-// the program has: this library's, or one that ends in a free that anybody may have replaced.
+// Calls the new_handler until there is memory or no handler; nullptr then. What it returns suits the operator delete
+// that the program has: this library's, or one that ends in a free that anybody may have replaced.
 void* call_handlers(size_t size, size_t alignment, Maker maker) {
   auto* get_handler = runtime_function(_ZSt15get_new_handlerv, "_ZSt15get_new_handlerv");
   for (;;) {

@@ -4,7 +4,6 @@
 
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd -P)
 library=$root/build/release/libpoolalloc.so
-secure_library=$root/build/release/libpoolalloc-secure.so
 
 say() { printf 'poolalloc: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }

@@ -72,7 +72,7 @@ static void come_and_go(int times) {
 }
 
 static void make_it() {
-  bool is_small = size < 65536;
+  bool is_small = size < 30000;
   for (int i = 0; i < (is_small ? around : 2); i++) before[i] = make();
   // Not the first one of a slice: what is in front of that is no block.
   do block = make();
