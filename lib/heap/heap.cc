@@ -116,6 +116,7 @@ size_t pool_untouched(const BlockPool& pool) { return size_t(pool.capacity - poo
 
 // Clears what a pool without a live block has had: in the hardened library free memory is zero, but for links.
 void pool_clear(BlockPool* pool) {
+  if constexpr (!kHardened) return;
   char* start = slice_address(pool);
   const size_t span = slices_span(pool, pool->slice_count);
   if (pool_hidden(pool) != 0 && pages_purge(start, span)) return;
@@ -126,7 +127,7 @@ void pool_clear(BlockPool* pool) {
 
 // On no chain, no live block -> gone.
 void pool_release(Heap& heap, BlockPool* pool) {
-  if constexpr (kHardened) pool_clear(pool);
+  pool_clear(pool);
   heap.chains[pool->size_class].pool_count--;
   heap.untouched_change -= int64_t(pool_untouched(*pool));
   heap_report_untouched(heap);
@@ -338,7 +339,7 @@ void heap_pool_evict(Heap& heap, unsigned size_class) {
   chain.active = nullptr;
   chain.seized = nullptr;
   heap.untouched_change -= int64_t(pool_untouched(*pool));
-  if constexpr (kHardened) pool_clear(pool);
+  pool_clear(pool);
   pool->list = &pool->parked_list;
   pool->parked_list = FreeList{list_end(*pool), 0};
   block_pool_set_size(*pool, 0);
