@@ -104,6 +104,16 @@ PA_COLD void say_free_memory(Caller caller, const void* p) {
   misuse_say(message);
 }
 
+// A pointer that is not the start of a block. What heap/misuse.h knows of an extent is not where its block begins.
+PA_COLD void say_wrong_pointer(Caller caller, const void* p) {
+  size_t size;
+  const void* block = large_block_around(p, &size);
+  if (block == nullptr || caller == Caller::usable_size) return misuse_pointer(caller, p);
+  Message message;
+  misuse_begin(message, caller, p).text("inside a block of ").number(size).text(" bytes, which begins at ");
+  misuse_say(message.address(block));
+}
+
 PA_COLD void say_overflow(const void* p) {
   Message message;
   message.text("the block at ").address(p).text(" was written beyond its end, or the one behind it before its start");
@@ -254,7 +264,7 @@ PA_COLD void other_free(void* p, Caller caller, size_t said_size) {
     return;
   }
   const LargeBlock large = large_block_find(p);
-  if (!large.is_there) return misuse_pointer(caller, p);
+  if (!large.is_there) return say_wrong_pointer(caller, p);
   if (large.record.state != RecordState::live) return say_free_already(caller, p, large.record.size);
   check_suits(caller, p, large.record, said_size);
   if (!large.is_whole) say_overflow(p);
@@ -307,7 +317,7 @@ bool hardened_find(void* p, Caller caller, size_t* size) {
     if (record.state == RecordState::broken) return false;
   } else {
     const LargeBlock large = large_block_find(p);
-    if (!large.is_there) return misuse_pointer(caller, p), false;
+    if (!large.is_there) return say_wrong_pointer(caller, p), false;
     record = large.record;
     whole = record.size;
   }

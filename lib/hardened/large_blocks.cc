@@ -112,6 +112,17 @@ LargeBlock large_block_find(const void* p) {
   return {true, is_whole, record};
 }
 
+void* large_block_around(const void* p, size_t* size) {
+  char* start = start_of(p);
+  const uint64_t note = start != nullptr ? extent_note(start) : 0;
+  if (note == 0) return nullptr;
+  const size_t front = size_t{1} << (note >> 8 & 0xff);
+  const Record record = note_unpack(note, front);
+  *size = record.size;
+  bool is_inside = address_of(p) - address_of(start + front) < record.size;
+  return record.state == RecordState::live && is_inside ? start + front : nullptr;
+}
+
 bool large_block_free(void* p) {
   char* start = start_of(p);
   const size_t front = size_t(static_cast<char*>(p) - start);

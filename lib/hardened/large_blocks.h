@@ -18,6 +18,8 @@ struct LargeBlock {
   Record record;  // state free: it was freed
 };
 LargeBlock large_block_find(const void* p);
+// Where the block in use begins that p is in, and its size; nullptr: there is none.
+void* large_block_around(const void* p, size_t* size);
 // Frees a block that is in use; false: another thread was faster.
 bool large_block_free(void* p);
 // When there is no memory: lets the addresses of freed blocks go; whether there were any.
