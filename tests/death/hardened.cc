@@ -43,7 +43,7 @@ static char* make() {
   if (is(maker, "malloc")) p = malloc(size);
   if (is(maker, "calloc")) p = calloc(1, size);
   if (is(maker, "memalign")) p = memalign(64, size);
-  if (is(maker, "realloc")) p = realloc(malloc(size / 2), size);
+  if (is(maker, "realloc")) p = realloc(size != 0 ? malloc(size / 2) : nullptr, size);
   if (is(maker, "new")) p = operator new(size);
   if (is(maker, "new[]")) p = operator new[](size);
   if (is(maker, "new-aligned")) p = operator new(size, std::align_val_t(64));
@@ -76,7 +76,7 @@ static void make_it() {
   for (int i = 0; i < (is_small ? around : 2); i++) before[i] = make();
   // Not the first one of a slice: what is in front of that is no block.
   do block = make();
-  while (is_small && size != 0 && reinterpret_cast<uintptr_t>(block) % 65536 == 0);
+  while (size != 0 && size <= 40000 && reinterpret_cast<uintptr_t>(block) % 65536 == 0);
   // -next: it is the one that was made last.
   for (int i = 0; i < (is_small ? around : 2) && strstr(kind, "-next") == nullptr; i++) after[i] = make();
   if (size != 0) memset(block, 'x', size);
@@ -88,10 +88,9 @@ static void first() {
   if (is_freed) release(block, size);
   if (is(kind, "delayed")) come_and_go(size < 65536 ? 1000 : 100);
   if (is(kind, "reused")) {
-    char* again;
-    for (int i = 0; (again = make()) != block; i++) {
-      if (i == 1000000) _exit(7);
-      release(again, size);
+    come_and_go(1000);
+    for (int i = 0; make() != block; i++) {
+      if (i == 20000) _exit(7);
     }
     release(block, size);
   }
@@ -110,8 +109,12 @@ static void misuse() {
     for (int i = 0; i < around / 2; i++) {
       if (after[i]) free(after[i]);
     }
-    target[size / 2] = 'A';
-    for (int i = 0; i < 200000; i++) free(malloc(size));
+    // Behind what the library keeps in free blocks.
+    target[size - 1] = 'A';
+    come_and_go(1000);
+    for (int i = 0; i < 20000; i++) {
+      if (malloc(size) == nullptr) _exit(9);
+    }
   }
   if (is(kind, "read") || is(kind, "freed-read")) printf("%d\n", *static_cast<volatile char*>(target));
   if (is(kind, "write") || is(kind, "freed-write")) *static_cast<volatile char*>(target) = 1;
@@ -138,6 +141,8 @@ int main(int argc, char** argv) {
   if (argc < 6) return 2;
   kind = argv[1], size = strtoull(argv[2], nullptr, 10), maker = argv[3], freer = argv[4], where = argv[5];
   count = argc > 6 ? strtoull(argv[6], nullptr, 10) : 0;
+  // So that it makes no block of its own.
+  setvbuf(stdout, nullptr, _IONBF, 0);
   do_in(make_it, is(where, "made"));
   do_in(first, false);
   do_in(misuse, is(where, "thread"));
