@@ -169,7 +169,8 @@ PA_INLINE bool given_is_whole(void* p) {
   if (PA_UNLIKELY(!is_own(pool))) return true;
   const PoolBlock block = block_at(p, pool);
   const Record record = record_unpack(p, block.word().load_acquire());
-  if (PA_UNLIKELY(record.state != RecordState::live)) return record.state != RecordState::broken;
+  // Another thread may have freed it; it may be in a hole by now.
+  if (PA_UNLIKELY(record.state != RecordState::live)) return record.state != RecordState::broken || is_in_hole(block);
   const char* end = block.start + record.size;
   return bytes_are(end, block.end() - end > ptrdiff_t{2 * kNear} ? end + 2 * kNear : block.end(), kCanary) &&
          before_is_whole(block);
