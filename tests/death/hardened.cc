@@ -71,6 +71,18 @@ static void come_and_go(int times) {
   for (int i = 0; i < times; i++) free(malloc(size));
 }
 
+// So many that what is in quarantine leaves it; also the neighbours, so that the block's pool is taken from again.
+static void flood() {
+  for (int i = 0; i < around; i++) {
+    if (before[i] != nullptr) release(before[i], size);
+    if (after[i] != nullptr) release(after[i], size);
+    before[i] = after[i] = nullptr;
+  }
+  static char* many[1000];
+  for (char*& each : many) each = make();
+  for (char* each : many) release(each, size);
+}
+
 static void make_it() {
   bool is_small = size < 30000;
   for (int i = 0; i < (is_small ? around : 2); i++) before[i] = make();
@@ -88,12 +100,17 @@ static void first() {
   if (is_freed) release(block, size);
   if (is(kind, "delayed")) come_and_go(size < 65536 ? 1000 : 100);
   if (is(kind, "reused")) {
-    come_and_go(1000);
+    flood();
     for (int i = 0; make() != block; i++) {
       if (i == 20000) _exit(7);
     }
     release(block, size);
   }
+}
+
+// Whatever stands there is another byte then.
+static void change(char* from) {
+  for (size_t i = 0; i < count; i++) from[i] = static_cast<char>(~from[i]);
 }
 
 static void misuse() {
@@ -102,16 +119,13 @@ static void misuse() {
   if (is(kind, "unaligned")) target = block + 1;
   printf("%p %p\n", static_cast<void*>(block), static_cast<void*>(target));
   fflush(stdout);
-  if (begins(kind, "overflow")) memset(target + size, 'A', count);
-  if (begins(kind, "underflow")) memset(target - count, 'A', count);
+  if (begins(kind, "overflow")) change(target + size);
+  if (begins(kind, "underflow")) change(target - count);
   if (is(kind, "last")) target[size / 2] = 'A', free(malloc(100));
   if (is(kind, "later")) {
-    for (int i = 0; i < around / 2; i++) {
-      if (after[i]) free(after[i]);
-    }
     // Behind what the library keeps in free blocks.
     target[size - 1] = 'A';
-    come_and_go(1000);
+    flood();
     for (int i = 0; i < 20000; i++) {
       if (malloc(size) == nullptr) _exit(9);
     }
