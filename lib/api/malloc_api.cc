@@ -56,12 +56,6 @@ void* move_block(void* p, size_t old_size, size_t new_size) {
   return moved;
 }
 
-// Whether `caller` was given a block that is free.
-bool is_double_free(Caller caller, BlockPool* pool, const void* p) {
-  const Block* block = static_cast<const Block*>(p);
-  return PA_UNLIKELY(block_is_linked(block)) && misuse_is_double_free(caller, pool, block);
-}
-
 // Whether a block of a pool may keep its place when its size changes: what it does not need is at most a fifth of it.
 bool keeps_place(const BlockPool& pool, size_t size) {
   size_t block_size = class_size(pool.size_class);

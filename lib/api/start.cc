@@ -14,18 +14,13 @@
 #include "heap/heap.h"
 #include "heap/usage.h"
 #include "os/message.h"
+#include "os/place.h"
 
 #define PA_STRING_OF(x) #x
 #define PA_STRING(x) PA_STRING_OF(x)
 #define PA_VERSION                   \
   PA_STRING(POOLALLOC_VERSION_MAJOR) \
   "." PA_STRING(POOLALLOC_VERSION_MINOR) "." PA_STRING(POOLALLOC_VERSION_PATCH)
-
-// Where this library begins and ends in memory: the linker's symbols.
-extern "C" {
-__attribute__((visibility("hidden"))) extern const char __ehdr_start[];
-__attribute__((visibility("hidden"))) extern const char _end[];
-}
 
 namespace poolalloc {
 namespace {
@@ -38,7 +33,7 @@ void report_other_allocators() {
   constexpr const char* kNames[] = {"malloc", "free", "calloc", "realloc", "posix_memalign", "_Znwm", "_ZdlPv"};
   for (const char* name : kNames) {
     const char* address = static_cast<const char*>(dlsym(RTLD_DEFAULT, name));
-    if (address == nullptr || (address >= __ehdr_start && address < _end)) continue;
+    if (address == nullptr || os_is_own_place(address)) continue;
     Dl_info info{};
     dladdr(address, &info);
     Message message;

@@ -17,6 +17,8 @@
 #define PA_NOINLINE __attribute__((noinline))
 #define PA_COLD __attribute__((noinline, cold))
 #define PA_INLINE inline __attribute__((always_inline))
+// A function that reads what others may be writing, and does not trust it.
+#define PA_RACY __attribute__((no_sanitize("thread")))
 
 namespace poolalloc {
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "base/atomic.h"
+#include "base/random.h"
 
 #ifndef POOLALLOC_HARDENED
 #define POOLALLOC_HARDENED 0
@@ -14,22 +15,19 @@
 namespace poolalloc {
 
 // The hardened library
-//   has its malloc family in lib/hardened: blocks with records and canaries, cleared and reused late, large blocks
-//   between
-//       inaccessible pages
-//   hands out the blocks of a pool in random order (block_pool_bump)
+//   has its malloc family in lib/hardened: blocks with records and canaries, cleared and reused late; large blocks
+//   between inaccessible pages
+//
+//   hands out the blocks of a pool in an order drawn at random (block_pool_bump)
+//
 //   keeps chunk headers between inaccessible pages, and leaves inaccessible slices between others (region_add)
+//
 //   does not use addresses again at once that were unmapped (os_map)
 inline constexpr bool kHardened = POOLALLOC_HARDENED != 0;
 
-// Numbers that nobody is to guess; and below a limit, which is not 0. Not for keys.
+// Random numbers of the whole process (base/random.h), and those below a limit, which is not 0.
 inline constinit Atomic<uint64_t> random_state{0};
-inline uint64_t random_next() {
-  uint64_t x = random_state.add_relaxed(0x9e3779b97f4a7c15);
-  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
-  x = (x ^ x >> 27) * 0x94d049bb133111eb;
-  return x ^ x >> 31;
-}
+inline uint64_t random_next() { return random_mix(random_state.add_relaxed(kRandomStep)); }
 inline uint64_t random_below(uint64_t limit) { return random_next() % limit; }
 
 }  // namespace poolalloc

@@ -57,6 +57,12 @@ PA_INLINE BlockPool* descriptor_of(uintptr_t p) {
 }
 PA_INLINE BlockPool* descriptor_of(const void* p) { return descriptor_of(address_of(p)); }
 
+// The first slice's descriptor of the run of slices that contains p, whose chunk must have a header.
+PA_INLINE BlockPool* pool_of(const void* p) {
+  BlockPool* slice = descriptor_of(p);
+  return slice - slice->back;
+}
+
 inline unsigned slice_index(const BlockPool* pool) { return unsigned(pool - chunk_of(pool)->slices); }
 inline char* slice_address(const BlockPool* pool) {
   return pointer_to<char>(chunk_start(pool) + slice_index(pool) * kSliceSize);

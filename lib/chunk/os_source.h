@@ -15,8 +15,8 @@ inline void* os_source_acquire(size_t size) {
   const size_t whole = round_up(size, os_page_size()), guard = kHardened ? os_page_size() : 0;
   char* memory = static_cast<char*>(os_map(whole + 2 * guard, os_page_size()));
   if (memory == nullptr || guard == 0) return memory;
-  os_protect(memory, guard);
-  os_protect(memory + guard + whole, guard);
+  os_protect(memory, guard, false);
+  os_protect(memory + guard + whole, guard, false);
   return memory + guard;
 }
 inline void os_source_release(void* buffer, size_t size) {

@@ -76,11 +76,11 @@ void region_guard(const Region& region) {
   const size_t behind = round_up(kChunkHeaderOffset + kChunkHeaderSize, os_page_size());
   for (unsigned c = 0; c < region.chunk_count; c++) {
     char* chunk = chunk_address(region, c);
-    os_protect(chunk, header);
-    os_protect(chunk + behind, kSliceSize - behind);
+    os_protect(chunk, header, false);
+    os_protect(chunk + behind, kSliceSize - behind, false);
     for (uint64_t guards = ~(region.slices | 1) & run_mask(0, log2_floor(region.slices)); guards != 0;
          guards &= guards - 1)
-      os_protect(chunk + lowest_bit(guards) * kSliceSize, kSliceSize);
+      os_protect(chunk + lowest_bit(guards) * kSliceSize, kSliceSize, false);
   }
 }
 

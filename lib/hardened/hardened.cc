@@ -37,10 +37,6 @@ struct PoolBlock {
 PA_INLINE PoolBlock block_at(void* p, const BlockPool* pool) {
   return {static_cast<char*>(p), pool, class_size(pool->size_class)};
 }
-PA_INLINE const BlockPool* pool_of_block(const void* p) {
-  const BlockPool* pool = descriptor_of(p);
-  return pool - pool->back;
-}
 
 // --- Is it as it was left? -----------------------------------------------------------------------------------
 
@@ -92,12 +88,6 @@ PA_INLINE bool is_own(const BlockPool* pool) { return pool->owner == thread_heap
 
 // --- Saying so ----------------------------------------------------------------------------------------------
 
-PA_COLD void say_free_already(Caller caller, const void* p, size_t size) {
-  Message message;
-  misuse_begin(message, caller, p).text("free already (double free of a block of ").number(size).text(" bytes)");
-  misuse_say(message);
-}
-
 PA_COLD void say_free_memory(Caller caller, const void* p) {
   Message message;
   misuse_begin(message, caller, p).text("in memory that is free (double free, or a wrong pointer)");
@@ -110,8 +100,8 @@ PA_COLD void say_wrong_pointer(Caller caller, const void* p) {
   const void* block = large_block_around(p, &size);
   if (block == nullptr || caller == Caller::usable_size) return misuse_pointer(caller, p);
   Message message;
-  misuse_begin(message, caller, p).text("inside a block of ").number(size).text(" bytes, which begins at ");
-  misuse_say(message.address(block));
+  misuse_begin(message, caller, p);
+  misuse_say(misuse_inside(message, block, size));
 }
 
 PA_COLD void say_overflow(const void* p) {
@@ -124,14 +114,6 @@ PA_COLD void say_near(const void* p) {
   Message message;
   message.text("the block at ").address(p);
   message.text(" was written beyond its ends, or a free one beside it after it was freed");
-  misuse_say(message);
-}
-
-PA_COLD void say_written_free(const void* p, size_t size) {
-  Message message;
-  message.address(p).text(
-      " was written to after it was freed, or by an overflow of the block before it (a free block of ");
-  message.number(size).text(" bytes)");
   misuse_say(message);
 }
 
@@ -165,7 +147,7 @@ PA_INLINE void check_suits(Caller caller, const void* p, const Record& record, s
 // Whether the block that was handed out last is whole, and what is before it; or not known any more.
 PA_INLINE bool given_is_whole(void* p) {
   if (!chunk_is_listed(address_of(p))) return true;
-  const BlockPool* pool = pool_of_block(p);
+  const BlockPool* pool = pool_of(p);
   if (PA_UNLIKELY(!is_own(pool))) return true;
   const PoolBlock block = block_at(p, pool);
   const Record record = record_unpack(p, block.word().load_acquire());
@@ -191,10 +173,10 @@ PA_COLD void given_look_again(void* p) {
 PA_INLINE void look_at_recent(const Quarantine& quarantine) {
   if (quarantine.given != nullptr && PA_UNLIKELY(!given_is_whole(quarantine.given))) given_look_again(quarantine.given);
   if (quarantine.freed == nullptr) return;
-  const PoolBlock block = block_at(quarantine.freed, pool_of_block(quarantine.freed));
+  const PoolBlock block = block_at(quarantine.freed, pool_of(quarantine.freed));
   const char* until = block.size > 2 * kNear ? block.start + 2 * kNear : block.end();
   if (PA_UNLIKELY(block.word().load_relaxed() != record_free(block.start) || !bytes_are(block.start, until, 0)))
-    say_written_free(block.start, block.size);
+    misuse_written_free(block.start, block.size);
 }
 
 void* pool_block_alloc(size_t wanted, size_t size, Maker maker) {
@@ -202,10 +184,10 @@ void* pool_block_alloc(size_t wanted, size_t size, Maker maker) {
   if (PA_UNLIKELY(p == nullptr)) p = heap_malloc_slow(wanted);
   if (PA_UNLIKELY(p == nullptr) && large_blocks_let_go()) p = heap_malloc_slow(wanted);
   if (PA_UNLIKELY(p == nullptr)) return nullptr;
-  const PoolBlock block = block_at(p, pool_of_block(p));
+  const PoolBlock block = block_at(p, pool_of(p));
   bool is_free = block.word().load_relaxed() == record_free(p);
   if (PA_UNLIKELY(!is_free || !bytes_are(block.start, block.end(), 0))) {
-    say_written_free(p, block.size);
+    misuse_written_free(p, block.size);
     memset(block.start, 0, block.size - kRecordSize);
   }
   block.set({RecordState::busy, maker, size});
@@ -229,7 +211,7 @@ PA_INLINE void pool_block_release(const PoolBlock& block) {
 // Whether a block, whose record is not that of one in use, is to be freed all the same; says what is wrong with it.
 PA_COLD bool is_freed_anyway(const PoolBlock& block, const Record& record, Caller caller) {
   if (record.state != RecordState::broken) {
-    say_free_already(caller, block.start, block.size);
+    misuse_free_already(caller, block.start, block.size);
   } else if (block_is_linked(reinterpret_cast<const Block*>(block.start)) || is_in_hole(block)) {
     say_free_memory(caller, block.start);
   } else {
@@ -251,7 +233,7 @@ PA_INLINE void pool_block_free(const PoolBlock& block, Caller caller, size_t sai
   if (is_own(block.pool) && PA_UNLIKELY(!before_is_whole(block) || !behind_is_whole(block))) say_near(block.start);
   const uint64_t busy = record_pack(block.start, {RecordState::busy, record.maker, record.size});
   if (os_has_threads() && PA_UNLIKELY(!block.word().cas_acquire(word, busy)))
-    return say_free_already(caller, block.start, block.size);
+    return misuse_free_already(caller, block.start, block.size);
   pool_block_release(block);
 }
 
@@ -259,17 +241,17 @@ PA_INLINE void pool_block_free(const PoolBlock& block, Caller caller, size_t sai
 
 PA_COLD void other_free(void* p, Caller caller, size_t said_size) {
   if (NoBytes none = no_bytes_find(p); none.is_ours) {
-    if (!none.is_live) return say_free_already(caller, p, 0);
+    if (!none.is_live) return misuse_free_already(caller, p, 0);
     check_suits(caller, p, {RecordState::live, none.maker, 0}, said_size);
-    if (!no_bytes_free(p)) say_free_already(caller, p, 0);
+    if (!no_bytes_free(p)) misuse_free_already(caller, p, 0);
     return;
   }
   const LargeBlock large = large_block_find(p);
   if (!large.is_there) return say_wrong_pointer(caller, p);
-  if (large.record.state != RecordState::live) return say_free_already(caller, p, large.record.size);
+  if (large.record.state != RecordState::live) return misuse_free_already(caller, p, large.record.size);
   check_suits(caller, p, large.record, said_size);
   if (!large.is_whole) say_overflow(p);
-  if (!large_block_free(p)) say_free_already(caller, p, large.record.size);
+  if (!large_block_free(p)) misuse_free_already(caller, p, large.record.size);
 }
 
 }  // namespace
@@ -304,7 +286,7 @@ void hardened_free(void* p, Caller caller, size_t said_size) {
 bool hardened_find(void* p, Caller caller, size_t* size) {
   *size = 0;
   if (NoBytes none = no_bytes_find(p); none.is_ours) {
-    if (!none.is_live) say_free_already(caller, p, 0);
+    if (!none.is_live) misuse_free_already(caller, p, 0);
     return none.is_live;
   }
   Record record;
@@ -322,7 +304,7 @@ bool hardened_find(void* p, Caller caller, size_t* size) {
     record = large.record;
     whole = record.size;
   }
-  if (record.state != RecordState::live) return say_free_already(caller, p, whole), false;
+  if (record.state != RecordState::live) return misuse_free_already(caller, p, whole), false;
   *size = record.size;
   return true;
 }

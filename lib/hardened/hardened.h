@@ -2,12 +2,15 @@
 //
 // What is done besides, block by block:
 //   each block of a pool ends in a record of eight bytes (base/record.h): who has made it, how large it is, whether it
-//   is in
-//       use, mixed with its address and a secret. What is between the size asked for and the record is filled with a
-//       byte that is checked when the block is freed, and so are its neighbours' ends
+//   is in use, mixed with its address and a secret. What is between the size asked for and the record is filled with a
+//   byte that is checked when the block is freed, and so are its neighbours' ends
+//
 //   a freed block is cleared, waits in a quarantine, and must be clear still when it is handed out again
+//
 //   a large block lies between inaccessible pages; its memory is given back when it is freed, its addresses later
+//
 //   a block of no bytes is an address that nobody can use
+//
 //   realloc always moves; a size that is said to delete must be right, and who frees must suit who has made
 //
 // Always holds: who keeps to the rules of malloc notices nothing; an accusation is exact, as in heap/misuse.h.

@@ -55,7 +55,7 @@ void let_go(uintptr_t start) {
   kept_size.sub_relaxed(size);
   guarded.sub_relaxed(1);
   // What the kernel does not give back is lost.
-  if (!os_show(extent, size)) return;
+  if (!os_protect(extent, size, true)) return;
   if (size_t released = extent_release(extent); released != 0) heap_slow_path_end(released);
 }
 
@@ -93,8 +93,8 @@ void* large_block_alloc(size_t size, size_t alignment, Maker maker) {
   if (!claim.zeroed) memset(layout.start, 0, layout.size);
   char* p = layout.start + layout.front;
   if (guarded.add_relaxed(1) < kGuardedMost) {
-    os_protect(layout.start, layout.front);
-    os_protect(p + layout.whole, layout.size - layout.front - layout.whole);
+    os_protect(layout.start, layout.front, false);
+    os_protect(p + layout.whole, layout.size - layout.front - layout.whole, false);
   }
   memset(p + size, kCanary, layout.whole - size);
   extent_set_note(layout.start, note_pack(layout.front, {RecordState::live, maker, size}));

@@ -3,7 +3,9 @@
 //
 // Always holds: the extent's note says what a record says, and where the block begins. What is between the size asked
 // for and the next page is filled with kCanary. A freed block has no memory, and keeps its addresses until many others
-// have been freed. Thread-safe, without a lock but the extents' own. Who may use it: hardened.
+// have been freed.
+//
+// Thread-safe, without a lock but the extents' own. Who may use it: hardened.
 #pragma once
 
 #include "hardened/hardened.h"

@@ -25,7 +25,7 @@ Area* area_make() {
   Area* area = static_cast<Area*>(os_map(round_up(sizeof(Area), os_page_size()), os_page_size()));
   char* start = area != nullptr ? static_cast<char*>(os_map(kAreaSize, os_page_size())) : nullptr;
   if (start == nullptr) return nullptr;
-  os_protect(start, kAreaSize);
+  os_protect(start, kAreaSize, false);
   area->start = start;
   return area;
 }

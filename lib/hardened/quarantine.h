@@ -2,7 +2,11 @@
 // (hardened.h).
 //
 // Always holds: what is in a quarantine is live for its heap, and its record says `free`. A thread's own is emptied
-// when it ends. Synchronization: each thread has one of its own. Who may use it: hardened.
+// when it ends.
+//
+// Synchronization: each thread has one of its own.
+//
+// Who may use it: hardened.
 #pragma once
 
 #include "heap/size_class.h"

@@ -13,8 +13,7 @@ namespace poolalloc {
 
 BlockPool* pool_find(const void* p) {
   if (!chunk_is_open(address_of(p))) return nullptr;
-  BlockPool* pool = descriptor_of(p);
-  pool -= pool->back;
+  BlockPool* pool = pool_of(p);
   if (pool->owner == nullptr) return nullptr;
   return block_pool_has(*pool, address_of(p) - address_of(slice_address(pool))) ? pool : nullptr;
 }
@@ -36,7 +35,7 @@ PA_NOINLINE void heap_free_slow(void* p, Caller caller) {
     if (!large_free(p)) misuse_pointer(caller, p);
     return;
   }
-  if (PA_UNLIKELY(block_is_linked(block)) && misuse_is_double_free(caller, pool, block)) return;
+  if (is_double_free(caller, pool, p)) return;
   if (pool->owner != thread_heap) return remote_free(pool, block);
   FreeList& list = *pool->list;
   list_push(list, block);

@@ -10,9 +10,6 @@
 #include "os/access_fault.h"
 #include "os/os.h"
 
-// A record whose slot may be taken meanwhile; whether it was is looked at afterwards.
-#define PA_RACY __attribute__((no_sanitize("thread")))
-
 namespace poolalloc {
 
 constinit Guard guard{};
@@ -100,6 +97,7 @@ uintptr_t rest_look(uintptr_t page, const GuardRecord& record) {
 
 // --- Looking ----------------------------------------------------------------------------------------------
 
+// The slot may be taken meanwhile; whether it was is looked at afterwards.
 PA_RACY void record_copy(GuardRecord& to, const GuardRecord& from) {
   static_assert(sizeof(GuardRecord) % sizeof(uint64_t) == 0);
   const volatile uint64_t* source = reinterpret_cast<const volatile uint64_t*>(&from);

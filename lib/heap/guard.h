@@ -7,12 +7,15 @@
 // what is freed stays inaccessible for long.
 //
 // The equations, for each slot:
-//   state                                  taken by one thread at a time, which alone writes the record and changes the
-//                                          page's protection: by a compare-and-swap from unused, freed or live; given
-//                                          up by a release store of what the slot is from then on
-//   live                                   the page is accessible, and has a block of record.size bytes at
-//   record.address unused, freed                          the page is inaccessible unused there has been no block; else
-//   the record tells of the last one
+//   taken         by one thread at a time, by a compare-and-swap from unused, freed or live. That thread alone writes
+//                 the record and changes the page's protection; it gives the slot up by a release store of what it is
+//
+//   live          the page is accessible, and has a block of record.size bytes at record.address
+//
+//   unused, freed the page is inaccessible
+//
+//   unused        there has been no block; else the record tells of the last one
+//
 // and of all of them: the slots that are live, or on the way there or back, are `alive` and not more than `alive_most`
 //
 // Without locks: a fork's child finds each slot as it was. One that another thread had taken stays taken for ever, and

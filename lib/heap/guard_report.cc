@@ -1,8 +1,9 @@
 // What is said of guarded blocks (guard.h): when an access faults, and where they came from.
 //
 // Always holds: nothing is allocated, no lock is taken: this runs in signal handlers. Reports are not mixed up; a
-// thread whose report waits for another's does not wait for ever, because that one may have faulted again. Who may use
-// it: through guard.h.
+// thread whose report waits for another's does not wait for ever, because that one may have faulted again.
+//
+// Who may use it: through guard.h.
 #include "heap/guard.h"
 #include "os/access_fault.h"
 #include "os/message.h"

@@ -11,9 +11,6 @@
 #include "heap/remote.h"
 #include "os/place.h"
 
-// A list whose owner goes on is read as it is: a block that is in use is on none, whatever is seen of the others.
-#define PA_RACY __attribute__((no_sanitize("thread")))
-
 namespace poolalloc {
 
 constinit Atomic<MisusePolicy> misuse_policy{MisusePolicy::abort};
@@ -64,14 +61,13 @@ bool say_of_slice(Message& message, const void* p) {
     return message.text("in the library's own records"), true;
   // Behind the slices of a short region is what others have mapped.
   if ((chunk_of(p)->info.region->slices >> slice_index(pool) & 1) == 0) return false;
-  pool -= pool->back;
+  pool = pool_of(p);
   if (pool->owner == nullptr) return message.text("in memory that is free (double free, or a wrong pointer)"), true;
   size_t block_size = class_size(pool->size_class);
   uintptr_t start = address_of(slice_address(pool));
   Quotient index = quotient_of(address_of(p) - start, pool->reciprocal);
   if (index.whole >= pool->size) return message.text("in memory that was never handed out"), true;
-  message.text("inside a block of ").number(block_size).text(" bytes, which begins at ");
-  return message.address(pointer_to<void>(start + index.whole * block_size)), true;
+  return misuse_inside(message, pointer_to<void>(start + index.whole * block_size), block_size), true;
 }
 
 bool say_of_chunk(Message& message, const void* p) {
@@ -88,8 +84,7 @@ bool say_of_extent(Message& message, const void* p) {
   if (extent == nullptr) return false;
   if (extent->state != ExtentState::block)
     return message.text("free already, or never was in use (double free of a large block, or a wrong pointer)"), true;
-  message.text("inside a block of ").number(extent->block_size).text(" bytes, which begins at ");
-  return message.address(pointer_to<void>(extent->start.load_relaxed())), true;
+  return misuse_inside(message, pointer_to<void>(extent->start.load_relaxed()), extent->block_size), true;
 }
 
 // What no allocator can have returned.
@@ -110,6 +105,7 @@ bool say_of_others(Message& message, const void* p) {
 
 // --- Whether a block is free -------------------------------------------------------------------------------
 
+// A list whose owner goes on is read as it is: a block that is in use is on none, whatever is seen of the others.
 PA_RACY bool is_listed(const BlockPool& pool, Block* head, const Block* block) {
   bool found = false;
   if (head != nullptr) list_each(pool, slice_address(&pool), head, [&](const Block* each) { found |= each == block; });
@@ -135,6 +131,23 @@ void note(const void* block, size_t size) {
 
 Message& misuse_begin(Message& message, Caller caller, const void* p) {
   return message.text(name_of(caller)).text(": ").address(p).text(" is ");
+}
+
+Message& misuse_inside(Message& message, const void* start, size_t size) {
+  return message.text("inside a block of ").number(size).text(" bytes, which begins at ").address(start);
+}
+
+void misuse_free_already(Caller caller, const void* p, size_t size, const GuardView* guarded) {
+  Message message;
+  misuse_begin(message, caller, p).text("free already (double free of a block of ").number(size).text(" bytes)");
+  misuse_say(message, guarded);
+}
+
+void misuse_written_free(const void* p, size_t size) {
+  Message message;
+  message.address(p).text(" was written to after it was freed, or by an overflow of the block before it");
+  if (size != 0) message.text(" (a free block of ").number(size).text(" bytes)");
+  misuse_say(message);
 }
 
 void misuse_say(Message& message, const GuardView* guarded) {
@@ -163,21 +176,19 @@ bool misuse_is_double_free(Caller caller, BlockPool* pool, const Block* block) {
   bool found = false;
   for (int i = 0; i < kLooks && !found; i++) found = is_free(*pool, block);
   if (!found) return false;
-  Message message;
-  misuse_begin(message, caller, block).text("free already (double free of a block of ");
-  misuse_say(message.number(class_size(pool->size_class)).text(" bytes)"));
+  misuse_free_already(caller, block, class_size(pool->size_class));
   return true;
 }
 
 void misuse_guarded(Caller caller, const void* p, const GuardView& about) {
   if (caller == Caller::usable_size) return report_foreign(caller, p);
+  const GuardRecord& record = about.record;
+  if (about.state == GuardState::freed && record.address == address_of(p))
+    return misuse_free_already(caller, p, record.size, &about);
   Message message;
   misuse_begin(message, caller, p);
-  const GuardRecord& record = about.record;
   if (about.state == GuardState::unused) {
     message.text("no block: it is in memory that was never handed out");
-  } else if (about.state == GuardState::freed && record.address == address_of(p)) {
-    message.text("free already (double free of a block of ").number(record.size).text(" bytes)");
   } else {
     guard_describe(message, address_of(p), record);
     if (about.state == GuardState::freed) message.text(", which is free");
@@ -199,16 +210,12 @@ void pool_give_up(BlockPool* pool) {
   note(broken, class_size(pool->size_class));
 }
 
-void mail_give_up(const Block* block) { note(block, 0); }
-void metered_give_up(const Block* block) { note(block, 0); }
+void links_give_up(const Block* block) { note(block, 0); }
 
 void misuse_report_slow() {
   const MisuseNote noted = misuse_note;
   misuse_note = {nullptr, 0};
-  Message message;
-  message.address(noted.block).text(" was written to after it was freed, or by an overflow of the block before it");
-  if (noted.size != 0) message.text(" (a free block of ").number(noted.size).text(" bytes)");
-  misuse_say(message);
+  misuse_written_free(noted.block, noted.size);
 }
 
 uint64_t foreign_count() { return foreign_seen.load_relaxed(); }

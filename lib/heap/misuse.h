@@ -38,15 +38,24 @@ enum class Caller : uint8_t { free, free_sized, free_aligned_sized, realloc, del
 // `p` is not the start of a block that is in use. Returns unless the policy is to abort; the caller then does nothing.
 PA_COLD void misuse_pointer(Caller caller, const void* p);
 
-// Whether a block of the pool whose first word is a link is free, wherever it is on its way to a list; if so, says so
-// as above. Any thread, no lock held.
+// Whether a block of the pool is free, wherever it is on its way to a list; if so, says so as above. Any thread, no
+// lock held.
 PA_COLD bool misuse_is_double_free(Caller caller, BlockPool* pool, const Block* block);
+inline bool is_double_free(Caller caller, BlockPool* pool, const void* p) {
+  const Block* block = static_cast<const Block*>(p);
+  return PA_UNLIKELY(block_is_linked(block)) && misuse_is_double_free(caller, pool, block);
+}
 
 // Counts a misuse of memory, and sends the message about it as the policy says, with what is known of the guarded
 // block, if it is one. Returns unless that is to abort. No lock held.
 PA_COLD void misuse_say(Message& message, const GuardView* guarded = nullptr);
 // Begins a message: "FUNCTION: ADDRESS is ".
 Message& misuse_begin(Message& message, Caller caller, const void* p);
+// What more than one kind of block has to say: a block of so many bytes was free already; the pointer is in one that
+// begins at `start`; the free block at p was written to, its size 0 if it is not known.
+PA_COLD void misuse_free_already(Caller caller, const void* p, size_t size, const GuardView* guarded = nullptr);
+Message& misuse_inside(Message& message, const void* start, size_t size);
+PA_COLD void misuse_written_free(const void* p, size_t size);
 
 // `p`, an address in the guard's region, is not the start of a block that is in use there; `about` is what is known of
 // the nearest one.
@@ -57,10 +66,8 @@ PA_COLD void misuse_guarded_overrun(Caller caller, const void* p, uintptr_t wher
 // Gives up a pool's broken list: its blocks are lost. Says so when no lock is held any more. The owner, or for a heap
 // without one.
 PA_COLD void pool_give_up(BlockPool* pool);
-// The same of messages in a mailbox, of which `block` is the first that is broken.
-PA_COLD void mail_give_up(const Block* block);
-// And of a metered list (sample.h).
-PA_COLD void metered_give_up(const Block* block);
+// The same of messages in a mailbox (remote.h), and of a metered list (sample.h), whose first broken block is `block`.
+PA_COLD void links_give_up(const Block* block);
 
 // What the calling thread has given up and not yet said so.
 struct MisuseNote {

@@ -21,12 +21,6 @@ __thread uint8_t frees_without_heap;
 RemoteMessage& as_message(Block* block) { return *reinterpret_cast<RemoteMessage*>(block); }
 const RemoteMessage& as_message(const Block* block) { return *reinterpret_cast<const RemoteMessage*>(block); }
 
-// The first slice's descriptor of the pool that a block of ours belongs to.
-BlockPool* pool_of(const Block* block) {
-  BlockPool* pool = descriptor_of(block);
-  return pool - pool->back;
-}
-
 // The parts of a message, by its block.
 Block* message_head(const Block* last) { return block_after(last, link_step(last)); }
 Block* message_below(const Block* last) {
@@ -61,7 +55,7 @@ bool message_is_sound(const Heap& heap, const Block* last) {
 template <typename Visit>
 void messages_each(const Heap& heap, Block* message, Visit visit) {
   for (Block* below; message != nullptr; message = below) {
-    if (PA_UNLIKELY(!message_is_sound(heap, message))) return mail_give_up(message);
+    if (PA_UNLIKELY(!message_is_sound(heap, message))) return links_give_up(message);
     below = message_below(message);
     visit(message);
   }

@@ -3,6 +3,7 @@
 // Who may use it: through sample.h.
 #include "heap/sample.h"
 
+#include "base/random.h"
 #include "heap/find.h"
 #include "heap/guard.h"
 #include "heap/heap.h"
@@ -29,14 +30,7 @@ constinit double draw_scale = 0;
 
 // --- Chance -----------------------------------------------------------------------------------------------
 
-// The finaliser of splitmix64.
-uint64_t mix(uint64_t x) {
-  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
-  x = (x ^ x >> 27) * 0x94d049bb133111eb;
-  return x ^ x >> 31;
-}
-
-uint64_t random_next(Meter& meter) { return mix(meter.random += 0x9e3779b97f4a7c15); }
+uint64_t random_next(Meter& meter) { return random_mix(meter.random += kRandomStep); }
 
 // To nine digits; x != 0. One bit for each squaring.
 double log2_of(uint64_t x) {
@@ -78,7 +72,7 @@ void meter_start(Heap& heap) {
   Meter& meter = heap.meter;
   uint64_t random[2];
   os_random(random);
-  meter.random = mix(random[0] ^ mix(random[1] + address_of(&heap)) ^ os_clock_ms());
+  meter.random = random_mix(random[0] ^ random_mix(random[1] + address_of(&heap)) ^ os_clock_ms());
   meter.until = draw(meter);
   for (FreeList& list : meter.lists) list.head = &no_block.end;
   compiler_barrier();
@@ -103,7 +97,7 @@ Block* take_last(FreeList& list) {
   list_put(list, &no_block.end);
   if (is_broken) {
     // It was written to after it was freed; nobody can tell what is behind it.
-    metered_give_up(block);
+    links_give_up(block);
     return nullptr;
   }
   block->link = 0;
@@ -198,7 +192,7 @@ void meter_return(Heap& heap) {
       BlockPool* pool = pool_find(block);
       if (pool == nullptr || (step >= kSliceSize && step != kStop)) {
         list_put(list, &no_block.end);
-        metered_give_up(block);
+        links_give_up(block);
         break;
       }
       list_put(list, step == kStop ? &no_block.end : block_after(block, step));
@@ -209,7 +203,7 @@ void meter_return(Heap& heap) {
   heap.meter.due = 0;
 }
 
-void meter_reseed(Heap& heap) { heap.meter.random = mix(heap.meter.random ^ uint64_t(os_process_id())); }
+void meter_reseed(Heap& heap) { heap.meter.random = random_mix(heap.meter.random ^ uint64_t(os_process_id())); }
 
 bool meter_is_valid(const Heap& heap) {
   if (!heap.meter.is_on) return true;

@@ -7,19 +7,23 @@
 //
 // The equations, for each metered list:
 //   its blocks are of one pool of one slice, which is the heap's, and count as live there
+//
 //   each block's link leads to the next one; that of the last is a *stop*: a link to nowhere, at which list_pop gives
-//   up.
-//       So the list keeps its pool alive as long as it has a block, and only the slow path takes the last one
+//   up. So the list keeps its pool alive as long as it has a block, and only the slow path takes the last one
+//
 //   a list without a block is at no_block.end
+//
 //   its count means nothing
+//
 // and of all of them:
 //   each malloc is sampled with the same probability, whatever its class and whatever came before: `until` is drawn
-//       anew, from the geometric distribution, whenever it has been spent. Blocks that go back unused take their part
-//       of it along, which changes nothing for those that come
+//   anew, from the geometric distribution, whenever it has been spent. Blocks that go back unused take their part of it
+//   along, which changes nothing for those that come
 //
 // Synchronization: as the heap's lists: the owner, or who holds the lock of a heap without a thread. A forked child
-// finds whole lists, because each is made before it is put in its place; blocks on the way there are lost to it. Who
-// may use it: heap and api.
+// finds whole lists, because each is made before it is put in its place; blocks on the way there are lost to it.
+//
+// Who may use it: heap and api.
 #pragma once
 
 #include "heap/size_class.h"

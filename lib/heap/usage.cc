@@ -11,9 +11,6 @@
 #include "heap/heap.h"
 #include "heap/size_class.h"
 
-// Owners write what is read here without synchronization; see "always holds" in usage.h.
-#define PA_RACY __attribute__((no_sanitize("thread")))
-
 namespace poolalloc {
 
 constinit Atomic<bool> usage_tracked{false};

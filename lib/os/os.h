@@ -39,13 +39,9 @@ bool os_protect(void* p, size_t size, bool accessible);
 // Whether [p, p+size), fresh from os_map, is locked memory: then the kernel has faulted all of it in already.
 bool os_is_locked(void* p, size_t size);
 
-// Makes [p, p+size) inaccessible, if the kernel lets it; what was there stays.
-void os_protect(void* p, size_t size);
-// Gives the memory of [p, p+size) back, and keeps the range, inaccessible. False when the kernel refuses: nothing is
-// changed.
+// The same as to make it inaccessible, for memory of any size at the price of a mapping; os_protect makes it accessible
+// again. False when the kernel refuses: nothing is changed.
 bool os_hide(void* p, size_t size);
-// Makes hidden memory accessible again; it reads as zeros. False when the kernel refuses.
-bool os_show(void* p, size_t size);
 
 // Asks the kernel for huge pages in [p, p+size), or for none. Only advice: no answer.
 void os_advise_huge(void* p, size_t size, bool wanted);

@@ -256,22 +256,15 @@ bool os_protect(void* p, size_t size, bool accessible) {
   return protect(PROT_NONE);
 }
 
-bool os_is_locked(void* p, size_t size) {
-  // With this error for locked memory only, of what was mapped just now; a sandbox may refuse the call with another.
-  return system_call(SYS_madvise, as_long(p), long(size), MADV_DONTNEED) == -EINVAL;
-}
-
-void os_protect(void* p, size_t size) {
-  if (size != 0) system_call(SYS_mprotect, as_long(p), long(size), PROT_NONE);
-}
-
 bool os_hide(void* p, size_t size) {
   constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+  has_protected.store_relaxed(true);
   return !failed(system_call(SYS_mmap, as_long(p), long(size), PROT_NONE, kFlags, -1, 0));
 }
 
-bool os_show(void* p, size_t size) {
-  return !failed(system_call(SYS_mprotect, as_long(p), long(size), PROT_READ | PROT_WRITE));
+bool os_is_locked(void* p, size_t size) {
+  // With this error for locked memory only, of what was mapped just now; a sandbox may refuse the call with another.
+  return system_call(SYS_madvise, as_long(p), long(size), MADV_DONTNEED) == -EINVAL;
 }
 
 void os_advise_huge(void* p, size_t size, bool wanted) {

@@ -16,6 +16,8 @@ enum class Place : uint8_t {
   program,   // code or variables of the program or of a library, ld.so's apart, which serves malloc from there at first
 };
 Place os_place_of(const void* p);
+// Whether it is this library's code or variables; in a static program, the program's.
+bool os_is_own_place(const void* p);
 
 // Who called whom, the innermost first: return addresses, without the library's own.
 struct StackTrace {

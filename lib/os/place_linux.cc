@@ -170,7 +170,7 @@ struct Walk {
 
   // Whether there may be more.
   bool add(uintptr_t pc) {
-    const bool is_ours = library_is_apart() && pc >= address_of(__ehdr_start) && pc < address_of(_end);
+    const bool is_ours = library_is_apart() && os_is_own_place(pointer_to<void>(pc));
     if (pc == from) from = 0;
     if (from != 0 || is_ours) return true;
     is_done = pc == 0 || trace.count == StackTrace::kMost;
@@ -194,6 +194,8 @@ bool is_frame(uintptr_t frame) {
 }
 
 }  // namespace
+
+bool os_is_own_place(const void* p) { return p >= __ehdr_start && p < _end; }
 
 Place os_place_of(const void* p) {
   const uintptr_t address = address_of(p);

@@ -18,7 +18,6 @@
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
-#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdint.h>
@@ -28,6 +27,8 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "step.h"
 
 enum { SIZE = 40 };
 static const char* kind;
@@ -82,15 +83,6 @@ static void touch(char* p, int writes) {
 static void* release(void* unused) {
   give(block);
   return unused;
-}
-
-static void in_thread(void* (*step)(void*), int apart) {
-  pthread_t thread;
-  if (!apart) {
-    step(NULL);
-  } else if (pthread_create(&thread, NULL, step, NULL) != 0 || pthread_join(thread, NULL) != 0) {
-    _Exit(4);
-  }
 }
 
 static void* misuse(void* unused) {

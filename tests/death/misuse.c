@@ -31,6 +31,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "step.h"
+
 enum { around = 20, some = 12, most = 3000 };
 static const char *kind, *function, *where;
 static size_t size;
@@ -135,15 +137,6 @@ static void* second(void* unused) {
     release(target);
   }
   return unused;
-}
-
-static void in_thread(void* (*step)(void*), int apart) {
-  pthread_t thread;
-  if (!apart) {
-    step(NULL);
-  } else if (pthread_create(&thread, NULL, step, NULL) != 0 || pthread_join(thread, NULL) != 0) {
-    _Exit(8);
-  }
 }
 
 /* Blocks of all sizes, large ones too, whose ends are written. */
