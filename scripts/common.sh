@@ -4,6 +4,7 @@
 
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd -P)
 library=$root/build/release/libpoolalloc.so
+secure_library=$root/build/release/libpoolalloc-secure.so
 
 say() { printf 'poolalloc: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -71,4 +72,5 @@ build_library() {
   say "building the library"
   build "$root/build/release"
   touch "$stamp"
+  [ -e "$library" ] || die "the build in $root/build/release leaves ${library##*/} out"
 }

@@ -2,8 +2,8 @@
 // this library can make.
 //
 // Always holds: a record that is read back as one was written for that address; the states follow each other
-//   free -> busy -> live -> busy -> free
-// and who writes `busy` owns the block. The memory of a free block is zero, but for its record, and the link in its
+//   free -> live -> busy -> free
+// and who writes `busy` owns the block; a process without threads goes from live to free. The memory of a free block is zero, but for its record, and the link in its
 // first word while it is on a list, and the word behind that while it is a message (heap/remote.h). Blocks in holes
 // have neither link nor record.
 // Synchronization: the word is atomic; release when a state is written, acquire when it is read.
@@ -60,6 +60,8 @@ PA_INLINE Record record_unpack(const void* p, uint64_t word) {
   return {RecordState(said >> 2 & 3), Maker(said & 3), said >> 4};
 }
 static_assert(kPoolBlockMax < size_t{1} << (kRecordBits - 4));
+// The size in a record that is known to be one.
+PA_INLINE size_t record_size(uint64_t word) { return (word & kRecordSaid) >> 4; }
 
 PA_INLINE Atomic<uint64_t>& record_word(void* block, size_t block_size) {
   return *byte_offset<Atomic<uint64_t>>(block, block_size - kRecordSize);

@@ -54,9 +54,13 @@ Region* region_record(unsigned* index) {
 }
 
 // In the hardened library: the slices of a new region's chunks, so many, less those that stay inaccessible: the one
-// with the header, and some others at random distances, between which the widest pool has room.
+// with the header, and some others at random distances, between which the widest pool has room. In a large heap the
+// second half of a chunk, between guards as well, is one huge page.
 uint64_t slices_between_guards(unsigned count) {
+  constexpr unsigned kLargeHeap = 8;  // chunks
+  const bool has_huge_page = chunks_mapped >= kLargeHeap && count == kSlicesPerChunk;
   uint64_t slices = run_mask(1, count - 1);
+  if (has_huge_page) slices &= ~run_mask((count /= 2) - 1, 1);
   bool is_wide = true;
   for (unsigned at = 1;; at++) {
     at += is_wide ? kWidePoolSlices + unsigned(random_below(3)) : 3 + unsigned(random_below(4));

@@ -6,27 +6,62 @@
 #include <string.h>
 
 #include "base/bits.h"
+#include "base/check.h"
+#include "base/constants.h"
 
 namespace poolalloc {
 
 // What stands between the end of what a user asked for and a block's end.
-inline constexpr unsigned char kCanary = 0xbd;
+inline constexpr uint64_t kCanaryWord = 0xbdbdbdbdbdbdbdbd;
 
-// Whether all of [from, end) are `value`.
-inline bool bytes_are(const char* from, const char* end, unsigned char value) {
-  const uint64_t words = value * 0x0101010101010101u;
-  for (; from < end && address_of(from) % sizeof(uint64_t) != 0; from++) {
-    if (static_cast<unsigned char>(*from) != value) return false;
+using Word __attribute__((may_alias)) = uint64_t;
+using WordPair __attribute__((may_alias, vector_size(2 * sizeof(uint64_t)))) = uint64_t;
+
+// The bytes of the word at round_down(address, 8) that are not below the address.
+PA_INLINE uint64_t bytes_from(uintptr_t address) { return ~uint64_t{0} << address % sizeof(Word) * 8; }
+
+// Fills [from, end) with the canary. Precondition: end is a multiple of 8, and what is below `from` in its word is
+// zero.
+PA_INLINE void canary_set(char* from, char* end) {
+  if (from == end) return;
+  char* word = from - address_of(from) % sizeof(Word);
+  *reinterpret_cast<Word*>(word) = kCanaryWord & bytes_from(address_of(from));
+  for (word += sizeof(Word); word < end; word += sizeof(Word)) {
+    *reinterpret_cast<Word*>(word) = kCanaryWord;
+    __asm__("" : "+r"(word));  // no call of memset
   }
-  for (; end - from >= ptrdiff_t{sizeof(uint64_t)}; from += sizeof(uint64_t)) {
-    uint64_t word;
-    memcpy(&word, from, sizeof word);
-    if (word != words) return false;
+}
+
+// Whether the canary is still in [from, end).
+PA_INLINE bool canary_is_whole(const char* from, const char* end) {
+  if (from == end) return true;
+  const char* word = from - address_of(from) % sizeof(Word);
+  uint64_t wrong = (*reinterpret_cast<const Word*>(word) ^ kCanaryWord) & bytes_from(address_of(from));
+  for (word += sizeof(Word); word < end; word += sizeof(Word))
+    wrong |= *reinterpret_cast<const Word*>(word) ^ kCanaryWord;
+  return wrong == 0;
+}
+
+// Whether [from, end) is zero. Precondition: from is a multiple of 16, and end - from of 8.
+PA_INLINE bool zeros_are_whole(const char* from, const char* end) {
+  WordPair any{};
+  for (; end - from >= ptrdiff_t{sizeof any}; from += sizeof any) any |= *reinterpret_cast<const WordPair*>(from);
+  const uint64_t last = from < end ? *reinterpret_cast<const Word*>(from) : 0;
+  return (any[0] | any[1] | last) == 0;
+}
+
+// Makes [from, end) zero. Preconditions as there.
+PA_INLINE void zeros_set(char* from, char* end) {
+  constexpr ptrdiff_t kInline = 512;
+  if (end - from > kInline) {
+    memset(from, 0, size_t(end - from));
+    return;
   }
-  for (; from < end; from++) {
-    if (static_cast<unsigned char>(*from) != value) return false;
+  for (; end - from >= ptrdiff_t{sizeof(WordPair)}; from += sizeof(WordPair)) {
+    *reinterpret_cast<WordPair*>(from) = WordPair{};
+    __asm__("" : "+r"(from));  // no call of memset
   }
-  return true;
+  if (from < end) *reinterpret_cast<Word*>(from) = 0;
 }
 
 }  // namespace poolalloc

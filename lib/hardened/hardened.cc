@@ -7,11 +7,13 @@
 #include "hardened/canary.h"
 #include "hardened/large_blocks.h"
 #include "hardened/no_bytes.h"
+#include "hardened/pool_block.h"
 #include "hardened/quarantine.h"
 #include "heap/fast.h"
 #include "heap/find.h"
 #include "heap/holes.h"
 #include "heap/remote.h"
+#include "os/cxx_runtime.h"
 
 namespace poolalloc {
 namespace {
@@ -21,22 +23,6 @@ constexpr size_t kSizeLeast = sizeof(RemoteMessage) + kRecordSize;
 // How far beyond a block's ends its neighbours are looked at, bytes; no block of a pool is smaller.
 constexpr size_t kNear = 32;
 static_assert(class_size_compute(size_class_compute(kSizeLeast)) >= kNear);
-
-// A block of a pool, in use or not.
-struct PoolBlock {
-  char* start;
-  const BlockPool* pool;
-  size_t size;
-
-  char* end() const { return start + size - kRecordSize; }  // of what a user may have
-  Atomic<uint64_t>& word() const { return record_word(start, size); }
-  // Release: to who reads the state.
-  void set(Record record) const { word().store_release(record_pack(start, record)); }
-};
-
-PA_INLINE PoolBlock block_at(void* p, const BlockPool* pool) {
-  return {static_cast<char*>(p), pool, class_size(pool->size_class)};
-}
 
 // --- Is it as it was left? -----------------------------------------------------------------------------------
 
@@ -55,33 +41,42 @@ bool free_start_is_whole(const PoolBlock& block) {
   const Block* next = block_after(head, step);
   bool is_right = step < kReach && (next == list_end(*block.pool) || pool_find(next) == block.pool);
   if (link != 0 && !is_right) return is_in_hole(block);
-  return bytes_are(block.start + sizeof(RemoteMessage), block.start + kNear - kRecordSize, 0);
+  return zeros_are_whole(block.start + sizeof(RemoteMessage), block.start + kNear - kRecordSize);
 }
 
-// The neighbours of a block of the calling thread's heap. Only this thread hands out blocks of the pool, and it does
-// not now; others may free them. So if the record is the same before and after, the block has not changed meanwhile.
-template <typename IsWhole>
-PA_INLINE bool neighbour_is_whole(const PoolBlock& block, IsWhole is_whole) {
-  const uint64_t word = block.word().load_acquire();
-  const Record record = record_unpack(block.start, word);
-  if (PA_LIKELY(record.state == RecordState::live || record.state == RecordState::busy)) return true;
-  if (record.state == RecordState::broken) return is_in_hole(block);
-  return is_whole(block) || block.word().load_acquire() != word;
+// Whether a free block is as it was left, where the block behind it begins. Its record was `word`: others may take it
+// meanwhile, and then nothing is known.
+bool free_end_is_whole(const PoolBlock& block, uint64_t word) {
+  bool has_start = block.size < kNear + sizeof(RemoteMessage) + kRecordSize;
+  bool is_whole =
+      has_start ? free_start_is_whole(block) : zeros_are_whole(block.end() + kRecordSize - kNear, block.end());
+  return is_whole || block.word().load_acquire() != word;
 }
 
+// The neighbours of a block of the calling thread's heap, where they touch it. Only this thread hands out blocks of the
+// pool, and it does not now; others may free them. So if the record is the same before and after, the block has not
+// changed meanwhile.
 PA_INLINE bool before_is_whole(const PoolBlock& block) {
   if (block.start == slice_address(block.pool)) return true;
   const PoolBlock before{block.start - block.size, block.pool, block.size};
-  return neighbour_is_whole(before, [](const PoolBlock& it) {
-    bool has_start = it.size < kNear + sizeof(RemoteMessage) + kRecordSize;
-    return has_start ? free_start_is_whole(it) : bytes_are(it.end() + kRecordSize - kNear, it.end(), 0);
-  });
+  const uint64_t word = before.word().load_acquire();
+  const RecordState state = record_unpack(before.start, word).state;
+  if (PA_LIKELY(state == RecordState::live || state == RecordState::busy)) return true;
+  return state == RecordState::broken ? is_in_hole(before) : free_end_is_whole(before, word);
 }
-
 PA_INLINE bool behind_is_whole(const PoolBlock& block) {
   const PoolBlock behind{block.start + block.size, block.pool, block.size};
   if (size_t(behind.start - slice_address(block.pool)) >= block.pool->size * block.size) return true;
-  return neighbour_is_whole(behind, free_start_is_whole);
+  const uint64_t word = behind.word().load_acquire();
+  const RecordState state = record_unpack(behind.start, word).state;
+  if (PA_LIKELY(state == RecordState::live || state == RecordState::busy)) return true;
+  return state == RecordState::broken ? is_in_hole(behind)
+                                      : free_start_is_whole(behind) || behind.word().load_acquire() != word;
+}
+// What is behind a larger block is too far away to be looked at each time.
+PA_INLINE bool neighbours_are_whole(const PoolBlock& block) {
+  constexpr size_t kShort = 128;
+  return before_is_whole(block) && (block.size > kShort || behind_is_whole(block));
 }
 
 PA_INLINE bool is_own(const BlockPool* pool) { return pool->owner == thread_heap && thread_heap != nullptr; }
@@ -124,12 +119,19 @@ PA_INLINE bool suits(Caller caller, Maker maker) {
                                           : maker == Maker::malloc;
 }
 
+// Whether one of the two is malloc's family and the other one operator new's, and these may be the same here.
+bool may_suit(Caller caller, Maker maker) {
+  return suits(caller, Maker::malloc) != (maker == Maker::malloc) && os_has_private_cxx_runtime();
+}
+
 // Says what is wrong between who has made a block and who frees it.
 PA_COLD void say_unsuited(Caller caller, const void* p, const Record& record, size_t said_size) {
   static constexpr const char* kMakers[] = {"malloc or a relative", "operator new", "operator new[]"};
+  const bool is_unsuited = !suits(caller, record.maker) && !may_suit(caller, record.maker);
+  if (!is_unsuited && (said_size == kUnsaid || said_size == record.size)) return;
   Message message;
   misuse_begin(message, caller, p).text("a block of ");
-  if (!suits(caller, record.maker)) {
+  if (is_unsuited) {
     message.text(kMakers[unsigned(record.maker)]);
   } else {
     message.number(record.size).text(" bytes, not of ").number(said_size);
@@ -144,67 +146,54 @@ PA_INLINE void check_suits(Caller caller, const void* p, const Record& record, s
 
 // --- Blocks of pools -----------------------------------------------------------------------------------------
 
-// Whether the block that was handed out last is whole, and what is before it; or not known any more.
-PA_INLINE bool given_is_whole(void* p) {
-  if (!chunk_is_listed(address_of(p))) return true;
-  const BlockPool* pool = pool_of(p);
-  if (PA_UNLIKELY(!is_own(pool))) return true;
-  const PoolBlock block = block_at(p, pool);
-  const Record record = record_unpack(p, block.word().load_acquire());
-  // Another thread may have freed it; it may be in a hole by now.
-  if (PA_UNLIKELY(record.state != RecordState::live)) return record.state != RecordState::broken || is_in_hole(block);
-  const char* end = block.start + record.size;
-  return bytes_are(end, block.end() - end > ptrdiff_t{2 * kNear} ? end + 2 * kNear : block.end(), kCanary) &&
-         before_is_whole(block);
-}
-
-// While nobody can take a pool away: other threads may have freed the block, and released its pool.
-PA_COLD void given_look_again(void* p) {
-  {
-    LockGuard guard(thread_heap->gate->lock);
-    const BlockPool* pool = pool_find(p);
-    if (pool == nullptr || !is_own(pool) || given_is_whole(p)) return;
+// Looks at what a program without threads was given last, and at what the thread has freed last: so who writes where
+// he may not is noticed before the block is freed, or if it never is. Blocks in use may be freed by other threads.
+PA_INLINE void look_at_recent(Quarantine& quarantine) {
+  if (const PoolBlock& given = quarantine.given; given.start != nullptr && PA_LIKELY(!os_has_threads())) {
+    const char* end = given.start + record_size(quarantine.given_word);
+    bool is_whole = given.word().load_relaxed() == quarantine.given_word && canary_is_whole(end, given.end());
+    if (PA_UNLIKELY(!is_whole || !before_is_whole(given))) say_near(given.start);
   }
-  say_near(p);
+  if (PoolBlock& freed = quarantine.freed; freed.start != nullptr) {
+    bool is_whole = freed.word().load_relaxed() == record_free(freed.start) &&
+                    zeros_are_whole(freed.start, freed.size > 4 * kNear ? freed.start + 4 * kNear : freed.end());
+    if (PA_LIKELY(is_whole)) return;
+    misuse_written_free(freed.start, freed.size);
+    freed.start = nullptr;  // said once
+  }
 }
 
-// Looks at what the thread was given last, and has freed last: so who writes where he may not is noticed before the
-// block is freed, or if it never is.
-PA_INLINE void look_at_recent(const Quarantine& quarantine) {
-  if (quarantine.given != nullptr && PA_UNLIKELY(!given_is_whole(quarantine.given))) given_look_again(quarantine.given);
-  if (quarantine.freed == nullptr) return;
-  const PoolBlock block = block_at(quarantine.freed, pool_of(quarantine.freed));
-  const char* until = block.size > 2 * kNear ? block.start + 2 * kNear : block.end();
-  if (PA_UNLIKELY(block.word().load_relaxed() != record_free(block.start) || !bytes_are(block.start, until, 0)))
-    misuse_written_free(block.start, block.size);
-}
-
-void* pool_block_alloc(size_t wanted, size_t size, Maker maker) {
+void* pool_block_alloc(Quarantine* quarantine, size_t wanted, size_t size, Maker maker) {
   void* p = heap_malloc(wanted);
   if (PA_UNLIKELY(p == nullptr)) p = heap_malloc_slow(wanted);
   if (PA_UNLIKELY(p == nullptr) && large_blocks_let_go()) p = heap_malloc_slow(wanted);
   if (PA_UNLIKELY(p == nullptr)) return nullptr;
   const PoolBlock block = block_at(p, pool_of(p));
   bool is_free = block.word().load_relaxed() == record_free(p);
-  if (PA_UNLIKELY(!is_free || !bytes_are(block.start, block.end(), 0))) {
+  if (PA_UNLIKELY(!is_free || !zeros_are_whole(block.start, block.end()))) {
     misuse_written_free(p, block.size);
-    memset(block.start, 0, block.size - kRecordSize);
+    zeros_set(block.start, block.end());
   }
-  block.set({RecordState::busy, maker, size});
-  memset(block.start + size, kCanary, size_t(block.end() - block.start) - size);
-  block.set({RecordState::live, maker, size});
+  // The record first: a signal handler may look at it from the block behind.
+  const uint64_t word = record_pack(p, {RecordState::live, maker, size});
+  block.word().store_release(word);
+  canary_set(block.start + size, block.end());
+  if (PA_LIKELY(quarantine != nullptr)) {
+    quarantine->given = block;
+    quarantine->given_word = word;
+  }
   return p;
 }
 
 // Frees a block whose record has been found to be right, or not.
 PA_INLINE void pool_block_release(const PoolBlock& block) {
-  memset(block.start, 0, size_t(block.end() - block.start));
-  block.set({RecordState::free, Maker::malloc, 0});
+  zeros_set(block.start, block.end());
+  block.word().store_release(record_free(block.start));
   Quarantine* quarantine = quarantine_own();
   if (PA_UNLIKELY(quarantine == nullptr)) return quarantine_let_go(block.start);
   void* leaves = quarantine_swap(*quarantine, block.pool->size_class, block.start);
-  if (quarantine->given == block.start) quarantine->given = nullptr;
-  quarantine->freed = block.start;
+  if (quarantine->given.start == block.start) quarantine->given.start = nullptr;
+  quarantine->freed = block;
   if (PA_LIKELY(leaves != nullptr)) quarantine_let_go(leaves);
 }
 
@@ -228,12 +217,13 @@ PA_INLINE void pool_block_free(const PoolBlock& block, Caller caller, size_t sai
     if (!is_freed_anyway(block, record, caller)) return;
   } else {
     check_suits(caller, block.start, record, said_size);
-    if (PA_UNLIKELY(!bytes_are(block.start + record.size, block.end(), kCanary))) say_overflow(block.start);
+    if (PA_UNLIKELY(!canary_is_whole(block.start + record.size, block.end()))) say_overflow(block.start);
   }
-  if (is_own(block.pool) && PA_UNLIKELY(!before_is_whole(block) || !behind_is_whole(block))) say_near(block.start);
-  const uint64_t busy = record_pack(block.start, {RecordState::busy, record.maker, record.size});
-  if (os_has_threads() && PA_UNLIKELY(!block.word().cas_acquire(word, busy)))
-    return misuse_free_already(caller, block.start, block.size);
+  if (is_own(block.pool) && PA_UNLIKELY(!neighbours_are_whole(block))) say_near(block.start);
+  if (os_has_threads()) {
+    const uint64_t busy = record_pack(block.start, {RecordState::busy, record.maker, record.size});
+    if (PA_UNLIKELY(!block.word().cas_acquire(word, busy))) return misuse_free_already(caller, block.start, block.size);
+  }
   pool_block_release(block);
 }
 
@@ -265,22 +255,20 @@ void* hardened_alloc(size_t size, size_t alignment, Maker maker) {
   const size_t wanted = round_up(least, alignment);
   if (PA_UNLIKELY(wanted > kPoolBlockMax || alignment > kSliceSize)) return large_block_alloc(size, alignment, maker);
   Quarantine* quarantine = quarantine_own();
-  if (PA_LIKELY(quarantine != nullptr && heap_is_usable(thread_heap))) look_at_recent(*quarantine);
-  void* p = pool_block_alloc(wanted, size, maker);
-  if (quarantine != nullptr) quarantine->given = p;
-  return p;
+  if (PA_LIKELY(quarantine != nullptr)) look_at_recent(*quarantine);
+  return pool_block_alloc(quarantine, wanted, size, maker);
 }
 
 void hardened_free(void* p, Caller caller, size_t said_size) {
   // The most frequent case first: a block in the first slice of its pool.
-  if (PA_LIKELY(chunk_is_listed(address_of(p)))) {
-    const BlockPool* pool = descriptor_of(p);
-    if (PA_LIKELY(pool->owner != nullptr && block_pool_has(*pool, address_of(p) % kSliceSize)))
-      return pool_block_free(block_at(p, pool), caller, said_size);
+  const BlockPool* pool = PA_LIKELY(chunk_is_listed(address_of(p))) ? descriptor_of(p) : nullptr;
+  bool is_block = pool != nullptr && pool->owner != nullptr && block_pool_has(*pool, address_of(p) % kSliceSize);
+  if (PA_UNLIKELY(!is_block)) {
+    if (p == nullptr) return;
+    pool = pool_find(p);
+    if (pool == nullptr) return other_free(p, caller, said_size);
   }
-  if (p == nullptr) return;
-  const BlockPool* pool = pool_find(p);
-  pool != nullptr ? pool_block_free(block_at(p, pool), caller, said_size) : other_free(p, caller, said_size);
+  pool_block_free(block_at(p, pool), caller, said_size);
 }
 
 bool hardened_find(void* p, Caller caller, size_t* size) {

@@ -6,6 +6,7 @@
 #include "chunk/extent.h"
 #include "hardened/canary.h"
 #include "heap/heap.h"
+#include "heap/usage.h"
 #include "os/os.h"
 
 namespace poolalloc {
@@ -13,12 +14,11 @@ namespace {
 
 // Freed blocks that keep their addresses, at the most; and how much of these.
 constexpr unsigned kKeptMost = 256;
-constexpr size_t kKeptSize = size_t{1} << 30;
+constexpr int64_t kKeptSize = int64_t{1} << 30;
 
-// The starts of their extents; 0: none.
+// The starts of their extents; 0: none. How much there is of them is in usage_kept.
 constinit Atomic<uintptr_t> kept[kKeptMost]{};
 constinit Atomic<uint32_t> kept_next{0};
-constinit Atomic<size_t> kept_size{0};
 
 // Each guarded block is three mappings to the kernel, which has not many.
 constexpr int64_t kGuardedMost = 8000;
@@ -52,7 +52,7 @@ Record note_unpack(uint64_t note, size_t before) {
 void let_go(uintptr_t start) {
   char* extent = pointer_to<char>(start);
   const size_t size = extent_block_size(extent);
-  kept_size.sub_relaxed(size);
+  usage_kept.add_large(-1, size);
   guarded.sub_relaxed(1);
   // What the kernel does not give back is lost.
   if (!os_protect(extent, size, true)) return;
@@ -63,14 +63,14 @@ void let_go(uintptr_t start) {
 uintptr_t kept_exchange(uintptr_t start) { return kept[kept_next.add_relaxed(1) % kKeptMost].exchange_acquire(start); }
 
 void keep(char* start, size_t size) {
-  kept_size.add_relaxed(size);
+  usage_kept.add_large(1, size);
   if (uintptr_t before = kept_exchange(address_of(start)); before != 0) let_go(before);
 }
 
 // Lets go of what is kept, until there is less; whether there was any.
-bool kept_shrink(size_t most) {
+bool kept_shrink(int64_t most) {
   bool any = false;
-  for (unsigned i = 0; i < kKeptMost && kept_size.load_relaxed() > most; i++) {
+  for (unsigned i = 0; i < kKeptMost && usage_kept.large_bytes.load_relaxed() > most; i++) {
     uintptr_t start = kept_exchange(0);
     if (start != 0) let_go(start);
     any |= start != 0;
@@ -96,7 +96,7 @@ void* large_block_alloc(size_t size, size_t alignment, Maker maker) {
     os_protect(layout.start, layout.front, false);
     os_protect(p + layout.whole, layout.size - layout.front - layout.whole, false);
   }
-  memset(p + size, kCanary, layout.whole - size);
+  canary_set(p + size, p + layout.whole);
   extent_set_note(layout.start, note_pack(layout.front, {RecordState::live, maker, size}));
   return p;
 }
@@ -108,7 +108,7 @@ LargeBlock large_block_find(const void* p) {
   if (record.state == RecordState::broken) return {};
   const char* end = static_cast<const char*>(p) + record.size;
   bool is_live = record.state == RecordState::live;
-  bool is_whole = !is_live || bytes_are(end, pointer_to<char>(round_up(address_of(end), os_page_size())), kCanary);
+  bool is_whole = !is_live || canary_is_whole(end, pointer_to<char>(round_up(address_of(end), os_page_size())));
   return {true, is_whole, record};
 }
 

@@ -2,7 +2,7 @@
 // as its alignment asks for, and one behind.
 //
 // Always holds: the extent's note says what a record says, and where the block begins. What is between the size asked
-// for and the next page is filled with kCanary. A freed block has no memory, and keeps its addresses until many others
+// for and the next page is filled with a canary. A freed block has no memory, and keeps its addresses until many others
 // have been freed.
 //
 // Thread-safe, without a lock but the extents' own. Who may use it: hardened.

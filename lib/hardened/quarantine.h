@@ -9,7 +9,8 @@
 // Who may use it: hardened.
 #pragma once
 
-#include "heap/size_class.h"
+#include "hardened/pool_block.h"
+#include "heap/usage.h"
 
 namespace poolalloc {
 
@@ -17,14 +18,44 @@ struct Quarantine {
   static constexpr unsigned kMost = 64;  // blocks of a class
   void* blocks[kClassCount][kMost];
   uint64_t random;
-  void* given;  // the block of a pool that was handed out last, if it is not known to be freed; nullptr: none
-  void* freed;  // the one that was freed last
+  PoolBlock given;      // the one that was handed out last, if it is not known to be freed; start nullptr: none
+  uint64_t given_word;  // its record
+  PoolBlock freed;      // the one that was freed last
 };
 
-// The calling thread's; nullptr: it has none, at its end or without memory.
-Quarantine* quarantine_own();
+// The calling thread's; nullptr: it has none yet, or none any more.
+extern __thread Quarantine* quarantine_of_thread;
+Quarantine* quarantine_make();
+// The same, made if there is none; nullptr: there can be none, at the thread's end or without memory.
+PA_INLINE Quarantine* quarantine_own() {
+  Quarantine* own = quarantine_of_thread;
+  return PA_LIKELY(own != nullptr) ? own : quarantine_make();
+}
+
+// How many blocks of a class wait: a power of two, as many as fit into a quarter of a slice, but a few. Less one.
+struct QuarantinePlaces {
+  uint8_t mask[kClassCount];
+};
+constexpr QuarantinePlaces quarantine_places_compute() {
+  QuarantinePlaces places{};
+  for (unsigned c = 0; c < kClassCount; c++) {
+    size_t fit = kSliceSize / 4 / class_size_compute(c);
+    size_t count = fit >= Quarantine::kMost ? Quarantine::kMost : fit >= 4 ? size_t{1} << log2_floor(fit) : 4;
+    places.mask[c] = uint8_t(count - 1);
+  }
+  return places;
+}
+inline constexpr QuarantinePlaces kQuarantinePlaces = quarantine_places_compute();
+
 // Puts a block in, and returns another one, or none, that leaves.
-void* quarantine_swap(Quarantine& quarantine, unsigned size_class, void* block);
+PA_INLINE void* quarantine_swap(Quarantine& quarantine, unsigned size_class, void* block) {
+  quarantine.random = quarantine.random * 0xd1342543de82ef95 + 1;
+  void*& place = quarantine.blocks[size_class][quarantine.random >> 40 & kQuarantinePlaces.mask[size_class]];
+  void* leaves = place;
+  if (PA_UNLIKELY(leaves == nullptr)) usage_kept.add(1, class_size(size_class));
+  place = block;
+  return leaves;
+}
 
 // What a quarantine that is emptied calls for each block.
 void quarantine_let_go(void* block);

@@ -5,6 +5,7 @@
 // Who may use it: through usage.h.
 #include "heap/usage.h"
 
+#include "base/policy.h"
 #include "chunk/accounts.h"
 #include "chunk/extent.h"
 #include "chunk/region.h"
@@ -14,6 +15,7 @@
 namespace poolalloc {
 
 constinit Atomic<bool> usage_tracked{false};
+constinit UsageKept usage_kept{};
 
 namespace {
 
@@ -63,6 +65,19 @@ PA_RACY void add_active_pools(Usage& usage, const Heap& heap) {
   }
 }
 
+// What is kept counts as live for heaps and extents.
+[[maybe_unused]] void take_kept_out(Usage& usage) {
+  auto take = [](uint64_t& figure, int64_t kept) {
+    figure = int64_t(figure) > kept ? uint64_t(int64_t(figure) - kept) : 0;
+  };
+  const int64_t large_blocks = usage_kept.large_blocks.load_relaxed();
+  const int64_t large_bytes = usage_kept.large_bytes.load_relaxed();
+  take(usage.large_blocks, large_blocks);
+  take(usage.large_bytes, large_bytes);
+  take(usage.live_blocks, large_blocks + usage_kept.blocks.load_relaxed());
+  take(usage.live_bytes, large_bytes + usage_kept.bytes.load_relaxed());
+}
+
 void add(Usage& usage, const Usage& more) {
   usage.live_bytes += more.live_bytes;
   usage.live_blocks += more.live_blocks;
@@ -85,6 +100,7 @@ PA_COLD Usage usage_gather() {
     // A chunk that was closed meanwhile may have been read while others wrote over its header.
     if (chunk_is_open(address_of(chunk))) add(usage, found);
   });
+  if constexpr (kHardened) take_kept_out(usage);
   return usage;
 }
 

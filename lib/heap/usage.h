@@ -23,6 +23,22 @@ struct Usage {
 
 Usage usage_gather();
 
+// Blocks that a program has freed and the hardened library has not: it counts them here, and they are not in use.
+struct UsageKept {
+  Atomic<int64_t> blocks, bytes;  // of pools
+  Atomic<int64_t> large_blocks, large_bytes;
+
+  void add(int64_t count, size_t size) {
+    blocks.add_relaxed(count);
+    bytes.add_relaxed(count * int64_t(size));
+  }
+  void add_large(int64_t count, size_t size) {
+    large_blocks.add_relaxed(count);
+    large_bytes.add_relaxed(count * int64_t(size));
+  }
+};
+extern constinit UsageKept usage_kept;
+
 // Synchronization: set once at start-up.
 extern constinit Atomic<bool> usage_tracked;
 

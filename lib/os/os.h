@@ -11,6 +11,9 @@
 
 #include "base/atomic.h"
 
+// Since glibc 2.32 (sys/single_threaded.h).
+extern "C" __attribute__((weak)) char __libc_single_threaded;
+
 namespace poolalloc {
 
 // Size of the kernel's pages, bytes, read at run time: one binary serves 4, 16 and 64 KiB kernels.
@@ -95,8 +98,9 @@ void os_keep_stderr();
 // Writes one whole message to stderr. Lost silently when stderr is not ours to write to.
 void os_write(const char* text, size_t length);
 
-// Whether there may be other threads in the process: true from before the second one is created.
-bool os_has_threads();
+// Whether there may be other threads in the process: true from before the second one is created, and always if libc
+// does not say.
+inline bool os_has_threads() { return &__libc_single_threaded == nullptr || __libc_single_threaded == 0; }
 
 // Between the two no signal handler runs in this thread; unless it is the only one of the process: a sandbox may forbid
 // the system call.

@@ -23,8 +23,6 @@
 #include "os/os.h"
 #include "os/system_call.h"
 
-// Since glibc 2.32 (sys/single_threaded.h).
-extern "C" __attribute__((weak)) char __libc_single_threaded;
 extern "C" __attribute__((weak)) void _IO_list_lock();
 extern "C" __attribute__((weak)) void _IO_list_unlock();
 extern "C" __attribute__((weak)) void _IO_list_resetlock();
@@ -346,11 +344,6 @@ void os_write(const char* text, size_t length) {
     text += written;
     length -= size_t(written);
   }
-}
-
-bool os_has_threads() {
-  // Always, if libc does not say.
-  return &__libc_single_threaded == nullptr || __libc_single_threaded == 0;
 }
 
 static SignalMask block_signals(bool is_needed) {

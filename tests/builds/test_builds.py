@@ -63,6 +63,9 @@ def test_full_checks_build_without_a_warning_and_without_optimization(tmp_path):
 def test_installed_files_serve_a_program(tmp_path):
     build(tmp_path / "b", "-Dwerror=true", f"--prefix={tmp_path}/prefix", "--libdir=lib")
     run("ninja", "-C", tmp_path / "b", "install")
+    for library in "libpoolalloc.so", "libpoolalloc-secure.so":
+        run("true", LD_PRELOAD=str(tmp_path / "prefix/lib" / library))
+        assert (tmp_path / "prefix/lib" / library).exists()
     (tmp_path / "program.c").write_text(PROGRAM)
     packages = str(tmp_path / "prefix/lib/pkgconfig")
     flags = run("pkg-config", "--cflags", "--libs", "poolalloc", PKG_CONFIG_PATH=packages).split()

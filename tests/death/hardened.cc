@@ -102,7 +102,7 @@ static void first() {
   if (is(kind, "reused")) {
     flood();
     for (int i = 0; make() != block; i++) {
-      if (i == 20000) _exit(7);
+      if (i == 1000000) _exit(7);
     }
     release(block, size);
   }
