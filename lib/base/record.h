@@ -3,9 +3,9 @@
 //
 // Always holds: a record that is read back as one was written for that address; the states follow each other
 //   free -> live -> busy -> free
-// and who writes `busy` owns the block; a process without threads goes from live to free. The memory of a free block is zero, but for its record, and the link in its
-// first word while it is on a list, and the word behind that while it is a message (heap/remote.h). Blocks in holes
-// have neither link nor record.
+// and who writes `busy` owns the block; a process without threads goes from live to free. The memory of a free block is
+// zero, but for its record, and the link in its first word while it is on a list, and the word behind that while it is
+// a message (heap/remote.h). Blocks in holes have neither link nor record.
 // Synchronization: the word is atomic; release when a state is written, acquire when it is read.
 // Who may use it: pool and above.
 #pragma once

@@ -146,8 +146,8 @@ PA_INLINE void check_suits(Caller caller, const void* p, const Record& record, s
 
 // --- Blocks of pools -----------------------------------------------------------------------------------------
 
-// Looks at what a program without threads was given last, and at what the thread has freed last: so who writes where
-// he may not is noticed before the block is freed, or if it never is. Blocks in use may be freed by other threads.
+// Looks at what a program without threads was given last, and at what the thread has freed last, once: so who writes
+// where he may not is noticed before the block is freed, or if it never is. Blocks in use may be freed by other threads.
 PA_INLINE void look_at_recent(Quarantine& quarantine) {
   if (const PoolBlock& given = quarantine.given; given.start != nullptr && PA_LIKELY(!os_has_threads())) {
     const char* end = given.start + record_size(quarantine.given_word);
@@ -157,9 +157,8 @@ PA_INLINE void look_at_recent(Quarantine& quarantine) {
   if (PoolBlock& freed = quarantine.freed; freed.start != nullptr) {
     bool is_whole = freed.word().load_relaxed() == record_free(freed.start) &&
                     zeros_are_whole(freed.start, freed.size > 4 * kNear ? freed.start + 4 * kNear : freed.end());
-    if (PA_LIKELY(is_whole)) return;
-    misuse_written_free(freed.start, freed.size);
-    freed.start = nullptr;  // said once
+    if (PA_UNLIKELY(!is_whole)) misuse_written_free(freed.start, freed.size);
+    freed.start = nullptr;
   }
 }
 

@@ -268,8 +268,11 @@ inline Block* blocks_link_shuffled(Block* first, size_t count, size_t block_size
 inline void block_pool_bump(BlockPool& pool, void* base, size_t block_size, size_t bytes) {
   PA_ASSERT(pool.size < pool.capacity && list_is_empty(*pool.list));
   size_t count = bytes > block_size ? bytes / block_size : 1;
-  // A few at the least, so that nobody knows which one is next.
-  if (kHardened && count < kShuffled / 2) count = kShuffled / 2;
+  if constexpr (kHardened) {
+    // As much as stays at hand until it is handed out; a few at the least, so that nobody knows which one is next.
+    const size_t page = 4096 / block_size, few = kShuffled / 2;
+    count = page > few ? page : few;
+  }
   if (count > size_t(pool.capacity - pool.size)) count = size_t(pool.capacity - pool.size);
   Block* first = byte_offset<Block>(base, pool.size * block_size);
   if constexpr (kHardened) {
