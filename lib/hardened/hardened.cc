@@ -147,7 +147,8 @@ PA_INLINE void check_suits(Caller caller, const void* p, const Record& record, s
 // --- Blocks of pools -----------------------------------------------------------------------------------------
 
 // Looks at what a program without threads was given last, and at what the thread has freed last, once: so who writes
-// where he may not is noticed before the block is freed, or if it never is. Blocks in use may be freed by other threads.
+// where he may not is noticed before the block is freed, or if it never is. Blocks in use may be freed by other
+// threads.
 PA_INLINE void look_at_recent(Quarantine& quarantine) {
   if (const PoolBlock& given = quarantine.given; given.start != nullptr && PA_LIKELY(!os_has_threads())) {
     const char* end = given.start + record_size(quarantine.given_word);
