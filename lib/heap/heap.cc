@@ -338,9 +338,13 @@ void heap_pool_evict(Heap& heap, unsigned size_class) {
   BlockPool* pool = chain.active;
   chain.active = nullptr;
   chain.seized = nullptr;
+  // The owner may release the pool before it looks at this list again, and then nobody may look for the list's end
+  // there.
+  __atomic_store_n(&heap.active[size_class].head, &no_block.end, __ATOMIC_RELAXED);
   heap.untouched_change -= int64_t(pool_untouched(*pool));
   pool_clear(pool);
-  pool->list = &pool->parked_list;
+  // The owner may be reading what stands there, in list_pop.
+  __atomic_store_n(&pool->list, &pool->parked_list, __ATOMIC_RELAXED);
   pool->parked_list = FreeList{list_end(*pool), 0};
   block_pool_set_size(*pool, 0);
   pool_holes_forget(pool);
@@ -428,7 +432,10 @@ bool heap_is_valid(const Heap& heap) {
   };
   for (unsigned c = 0; c < kClassCount; c++) {
     const PoolChain& chain = heap.chains[c];
-    if (chain.active == nullptr && (!list_is_empty(heap.active[c]) || heap.active[c].count > excess)) return false;
+    const FreeList& list = heap.active[c];
+    // nullptr: in the shared heap, before it is used.
+    bool is_nowhere = list.head == &no_block.end || list.head == nullptr;
+    if (chain.active == nullptr && (!is_nowhere || list.count > excess)) return false;
     if (chain.active != nullptr && chain.seized == nullptr && !pool_is_valid(chain.active, c, SliceState::active))
       return false;
     const BlockPool* before = nullptr;

@@ -1,7 +1,7 @@
 // The thread heap: one chain of pools per size class, owned by one thread.
 //
 // The equations, for each size class c:
-//   active[c] is the list in force of chains[c].active, if there is one; else it is empty, and counts 0
+//   active[c] is the list in force of chains[c].active, if there is one; else it is at no_block.end, and counts 0
 //   chains[c].first and on are the pools in state partial, the last woken first; each has a block on its
 //       list, in a hole or one to bump, and at least one live block unless it was evicted
 //   parked pools are on no chain; they come back by being freed into

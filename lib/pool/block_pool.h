@@ -66,7 +66,9 @@ PA_INLINE uintptr_t link_to(const Block* block, const Block* next) {
 }
 // The difference between a block's address and that of the next one, if its first word is a link; else more than
 // kReach, for all that can be told without the secret.
-PA_INLINE uintptr_t link_step(const Block* block) { return block->link ^ link_secret; }
+PA_INLINE uintptr_t link_step(const Block* block) {
+  return __atomic_load_n(&block->link, __ATOMIC_RELAXED) ^ link_secret;
+}
 PA_INLINE Block* block_after(const Block* block, uintptr_t step) { return pointer_to<Block>(address_of(block) ^ step); }
 // Whether the block may be free: nothing but a link, or what a program has copied from one, looks so.
 PA_INLINE bool block_is_linked(const Block* block) { return link_step(block) < kReach; }

@@ -104,6 +104,8 @@ TEST_F(Evict, AnEmptyActivePoolGivesItsMemoryBackAndStartsAnew) {
     ASSERT_NE(sleeper.heap().chains[c].active, nullptr) << size;
     heap_evict(sleeper.heap());
     EXPECT_EQ(sleeper.heap().chains[c].active, nullptr);
+    // Nothing leads the owner to the pool any more: it may be released before the owner looks.
+    EXPECT_EQ(sleeper.heap().active[c].head, &no_block.end);
     EXPECT_FALSE(resident(static_cast<char*>(blocks.back()) + size - 1)) << size;
     EXPECT_TRUE(heap_is_valid(sleeper.heap()));
     sleeper.step();
