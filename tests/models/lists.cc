@@ -14,7 +14,7 @@
 //
 // Laws: no block is handed out twice; none is lost: in the end each is held, in the mail, or once on a list; a pool
 // that is released or evicted has no live block, and no store into it is under way; one that is released is not one
-// that its owner is about to look at because it ran empty.
+// that its owner is about to look at because it ran empty, or one in which a list ends that list_pop may read.
 namespace model {
 constexpr unsigned kWords = 19, kThreads = 3;
 }
@@ -40,6 +40,7 @@ enum Mutant : unsigned {
   always_return,     // seized_return does not count
   never_return,      // nor put back
   evicted_is_gone,   // an evicted pool is released at once
+  evicted_leads,     // its owner's list still ends in it
   late_pop,          // list_pop stores the head relaxed
   late_count,        // list_count_down is relaxed
   early_count,       // the block is counted down before it is pushed
@@ -50,10 +51,10 @@ enum Mutant : unsigned {
   late_message,  // mailbox_put is relaxed
   mutants,
 };
-constexpr const char* kMutants[] = {"correct",          "take_at_once",  "look_then_count",   "bare_by_count",
-                                    "bare_not_at_once", "always_return", "never_return",      "evicted_is_gone",
-                                    "late_pop",         "late_count",    "early_count",       "reap_without_lock",
-                                    "reap_when_fewer",  "reap_trapped",  "mail_not_put_back", "late_message"};
+constexpr const char* kMutants[] = {
+    "correct",           "take_at_once",    "look_then_count", "bare_by_count",     "bare_not_at_once", "always_return",
+    "never_return",      "evicted_is_gone", "evicted_leads",   "late_pop",          "late_count",       "early_count",
+    "reap_without_lock", "reap_when_fewer", "reap_trapped",    "mail_not_put_back", "late_message"};
 static_assert(sizeof kMutants / sizeof kMutants[0] == mutants);
 unsigned mutant;
 
@@ -87,6 +88,7 @@ struct Lists {
   // For the laws.
   uint8_t holder[kBlocksMost + 1];
   uint8_t trapped;  // the pool that the owner is about to look at, and one
+  uint8_t end_in;   // the pool in which the active list ends, and one; 0: in none
   // The owner's.
   uint8_t works, work, block, next, is_active, is_spared, has_mail;
   // The sweeper's.
@@ -133,7 +135,7 @@ struct Lists {
     m.store(state_of(p), partial);
     m.store(kHead, 0);
     m.store(kCount, 0);
-    active_pool = 0;
+    active_pool = end_in = 0;
     if (count <= 0) return pool_release(m, p);
     if (head != 0 || size[p] < bounds.blocks) {
       chain |= uint8_t(1u << p);
@@ -183,7 +185,7 @@ struct Lists {
     m.store(kHead, m.load(head_of(p, false)));
     m.store(kCount, m.load(kCount) + m.load(count_of(p, false)));
     m.store(list_of(p), 1);
-    active_pool = uint8_t(p + 1);
+    active_pool = end_in = uint8_t(p + 1);
   }
   bool refill(M& m) {
     collect(m);
@@ -213,6 +215,7 @@ struct Lists {
   void heap_pool_evict(M& m) {
     unsigned p = active_pool - 1u;
     active_pool = seized = 0;
+    if (mutant != evicted_leads) end_in = 0;
     if (mutant == evicted_is_gone) return pool_release(m, p);
     m.store(list_of(p), 0);
     m.store(head_of(p, false), 0);
@@ -279,6 +282,8 @@ struct Lists {
           take(m, block);
           STEP m.store(link_of(block), 0);
         } else {
+          // A list's end is read like a block.
+          m.require(end_in == 0 || m.value(state_of(end_in - 1u)) != none, "a list ends in a pool that is released");
           STEP m.store(kCount, m.load(kCount) - 1);
           STEP m.lock_acquire(kLock);
           STEP pop_with_lock(m);
