@@ -153,7 +153,11 @@ PA_INLINE void look_at_recent(Quarantine& quarantine) {
   if (const PoolBlock& given = quarantine.given; given.start != nullptr && PA_LIKELY(!os_has_threads())) {
     const char* end = given.start + record_size(quarantine.given_word);
     bool is_whole = given.word().load_relaxed() == quarantine.given_word && canary_is_whole(end, given.end());
-    if (PA_UNLIKELY(!is_whole || !before_is_whole(given))) say_near(given.start);
+    if (PA_UNLIKELY(!is_whole)) {
+      say_overflow(given.start);
+    } else if (PA_UNLIKELY(!before_is_whole(given))) {
+      say_near(given.start);
+    }
   }
   if (PoolBlock& freed = quarantine.freed; freed.start != nullptr) {
     bool is_whole = freed.word().load_relaxed() == record_free(freed.start) &&
