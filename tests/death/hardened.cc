@@ -71,11 +71,12 @@ static void come_and_go(int times) {
   for (int i = 0; i < times; i++) free(malloc(size));
 }
 
-// So many that what is in quarantine leaves it; also the neighbours, so that the block's pool is taken from again.
-static void flood() {
+// So many that what is in quarantine leaves it; also the neighbours, so that the block's pool is taken from again. `stays`:
+// those that were made just before and after are kept, and so the pool is.
+static void flood(bool stays) {
   for (int i = 0; i < around; i++) {
-    if (before[i] != nullptr) release(before[i], size);
-    if (after[i] != nullptr) release(after[i], size);
+    if (before[i] != nullptr && !(stays && i == around - 1)) release(before[i], size);
+    if (after[i] != nullptr && !(stays && i == 0)) release(after[i], size);
     before[i] = after[i] = nullptr;
   }
   static char* many[1000];
@@ -100,7 +101,7 @@ static void first() {
   if (is_freed) release(block, size);
   if (is(kind, "delayed")) come_and_go(size < 65536 ? 1000 : 100);
   if (is(kind, "reused")) {
-    flood();
+    flood(false);
     for (int i = 0; make() != block; i++) {
       if (i == 1000000) _exit(7);
     }
@@ -125,7 +126,7 @@ static void misuse() {
   if (is(kind, "later")) {
     // Behind what the library keeps in free blocks.
     target[size - 1] = 'A';
-    flood();
+    flood(true);
     for (int i = 0; i < 20000; i++) {
       if (malloc(size) == nullptr) _exit(9);
     }
