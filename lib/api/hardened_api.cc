@@ -1,11 +1,12 @@
 // malloc and realloc of the hardened library (malloc_api.h).
 //
-// Always holds: as in malloc_api.h; and realloc always moves.
+// Always holds: as in malloc_api.h; and realloc moves, but for large blocks that it has made larger again and again.
 // Who may use it: through malloc_api.h. Not in the ordinary library.
 #include <errno.h>
 #include <string.h>
 
 #include "api/malloc_api.h"
+#include "hardened/large_blocks.h"
 
 namespace poolalloc {
 
@@ -21,9 +22,13 @@ void* realloc_hardened(void* p, size_t size) {
     errno = EINVAL;
     return nullptr;
   }
-  void* moved = size != 0 ? malloc_hardened(size, Maker::malloc) : nullptr;
-  if (size != 0 && moved == nullptr) return nullptr;
-  if (size != 0) memcpy(moved, p, old_size < size ? old_size : size);
+  if (size == 0) return hardened_free(p, Caller::realloc, kUnsaid), nullptr;
+  if (size > old_size && large_block_grow(p, size)) return p;
+  void* moved = size > old_size ? large_block_alloc_growing(p, size) : nullptr;
+  if (moved == nullptr) moved = malloc_hardened(size, Maker::malloc);
+  // A failed call is no failure if the old block is large enough.
+  if (moved == nullptr) return size <= old_size ? p : nullptr;
+  memcpy(moved, p, old_size < size ? old_size : size);
   hardened_free(p, Caller::realloc, kUnsaid);
   return moved;
 }

@@ -1,7 +1,8 @@
 // What the hardened library knows of a block of a pool (hardened/hardened.h): a record in its last word, which only
 // this library can make.
 //
-// Always holds: a record that is read back as one was written for that address; the states follow each other
+// Always holds: a word that unpacks as a record was written by this library for that address; the states follow each
+// other
 //   free -> live -> busy -> free
 // and who writes `busy` owns the block; a process without threads goes from live to free. The memory of a free block is
 // zero, but for its record, and the link in its first word while it is on a list, and the word behind that while it is
@@ -44,7 +45,7 @@ __attribute__((visibility("hidden"))) inline constinit uintptr_t link_secret = 0
 inline constexpr unsigned kRecordBits = 22;
 inline constexpr uint64_t kRecordSaid = (uint64_t{1} << kRecordBits) - 1;
 PA_INLINE uint64_t record_check(const void* p, uint64_t said) {
-  return (address_of(p) ^ link_secret ^ said << 42) * 0x9e3779b97f4a7c15 & ~kRecordSaid;
+  return (address_of(p) ^ link_secret ^ said << (64 - kRecordBits)) * 0x9e3779b97f4a7c15 & ~kRecordSaid;
 }
 
 // Precondition: size <= kPoolBlockMax.

@@ -50,7 +50,7 @@ PA_INLINE bool zeros_are_whole(const char* from, const char* end) {
   return (any[0] | any[1] | last) == 0;
 }
 
-// Makes [from, end) zero. Preconditions as there.
+// Makes [from, end) zero. Preconditions: as zeros_are_whole.
 PA_INLINE void zeros_set(char* from, char* end) {
   constexpr ptrdiff_t kInline = 512;
   if (end - from > kInline) {

@@ -44,34 +44,31 @@ bool free_start_is_whole(const PoolBlock& block) {
   return zeros_are_whole(block.start + sizeof(RemoteMessage), block.start + kNear - kRecordSize);
 }
 
-// Whether a free block is as it was left, where the block behind it begins. Its record was `word`: others may take it
-// meanwhile, and then nothing is known.
-bool free_end_is_whole(const PoolBlock& block, uint64_t word) {
+// Whether a free block is as it was left, where the block behind it begins.
+bool free_end_is_whole(const PoolBlock& block) {
   bool has_start = block.size < kNear + sizeof(RemoteMessage) + kRecordSize;
-  bool is_whole =
-      has_start ? free_start_is_whole(block) : zeros_are_whole(block.end() + kRecordSize - kNear, block.end());
-  return is_whole || block.word().load_acquire() != word;
+  return has_start ? free_start_is_whole(block) : zeros_are_whole(block.end() + kRecordSize - kNear, block.end());
 }
 
 // The neighbours of a block of the calling thread's heap, where they touch it. Only this thread hands out blocks of the
 // pool, and it does not now; others may free them. So if the record is the same before and after, the block has not
 // changed meanwhile.
+template <typename IsWhole>
+PA_INLINE bool neighbour_is_whole(const PoolBlock& block, IsWhole free_is_whole) {
+  const uint64_t word = block.word().load_acquire();
+  const RecordState state = record_unpack(block.start, word).state;
+  if (PA_LIKELY(state == RecordState::live || state == RecordState::busy)) return true;
+  if (state == RecordState::broken) return is_in_hole(block);
+  return free_is_whole(block) || block.word().load_acquire() != word;
+}
 PA_INLINE bool before_is_whole(const PoolBlock& block) {
   if (block.start == slice_address(block.pool)) return true;
-  const PoolBlock before{block.start - block.size, block.pool, block.size};
-  const uint64_t word = before.word().load_acquire();
-  const RecordState state = record_unpack(before.start, word).state;
-  if (PA_LIKELY(state == RecordState::live || state == RecordState::busy)) return true;
-  return state == RecordState::broken ? is_in_hole(before) : free_end_is_whole(before, word);
+  return neighbour_is_whole(PoolBlock{block.start - block.size, block.pool, block.size}, free_end_is_whole);
 }
 PA_INLINE bool behind_is_whole(const PoolBlock& block) {
   const PoolBlock behind{block.start + block.size, block.pool, block.size};
   if (size_t(behind.start - slice_address(block.pool)) >= block.pool->size * block.size) return true;
-  const uint64_t word = behind.word().load_acquire();
-  const RecordState state = record_unpack(behind.start, word).state;
-  if (PA_LIKELY(state == RecordState::live || state == RecordState::busy)) return true;
-  return state == RecordState::broken ? is_in_hole(behind)
-                                      : free_start_is_whole(behind) || behind.word().load_acquire() != word;
+  return neighbour_is_whole(behind, free_start_is_whole);
 }
 // What is behind a larger block is too far away to be looked at each time.
 PA_INLINE bool neighbours_are_whole(const PoolBlock& block) {
@@ -185,6 +182,8 @@ void* pool_block_alloc(Quarantine* quarantine, size_t wanted, size_t size, Maker
   if (PA_LIKELY(quarantine != nullptr)) {
     quarantine->given = block;
     quarantine->given_word = word;
+    // Others may free it; a child of fork must not remember it.
+    if (os_has_threads()) quarantine->given.start = nullptr;
   }
   return p;
 }
@@ -201,8 +200,8 @@ PA_INLINE void pool_block_release(const PoolBlock& block) {
   if (PA_LIKELY(leaves != nullptr)) quarantine_let_go(leaves);
 }
 
-// Whether a block, whose record is not that of one in use, is to be freed all the same; says what is wrong with it.
-PA_COLD bool is_freed_anyway(const PoolBlock& block, const Record& record, Caller caller) {
+// Whether a block, whose record is not that of one in use, counts as in use all the same; says what is wrong with it.
+PA_COLD bool counts_as_live(const PoolBlock& block, const Record& record, Caller caller) {
   if (record.state != RecordState::broken) {
     misuse_free_already(caller, block.start, block.size);
   } else if (block_is_linked(reinterpret_cast<const Block*>(block.start)) || is_in_hole(block)) {
@@ -218,7 +217,7 @@ PA_INLINE void pool_block_free(const PoolBlock& block, Caller caller, size_t sai
   uint64_t word = block.word().load_acquire();
   const Record record = record_unpack(block.start, word);
   if (PA_UNLIKELY(record.state != RecordState::live)) {
-    if (!is_freed_anyway(block, record, caller)) return;
+    if (!counts_as_live(block, record, caller)) return;
   } else {
     check_suits(caller, block.start, record, said_size);
     if (PA_UNLIKELY(!canary_is_whole(block.start + record.size, block.end()))) say_overflow(block.start);
@@ -244,13 +243,23 @@ PA_COLD void other_free(void* p, Caller caller, size_t said_size) {
   if (!large.is_there) return say_wrong_pointer(caller, p);
   if (large.record.state != RecordState::live) return misuse_free_already(caller, p, large.record.size);
   check_suits(caller, p, large.record, said_size);
-  if (!large.is_whole) say_overflow(p);
-  if (!large_block_free(p)) misuse_free_already(caller, p, large.record.size);
+  if (!large_block_take(p)) return misuse_free_already(caller, p, large.record.size);
+  if (!large_block_is_whole(p, large.record)) say_overflow(p);
+  large_block_free(p, large.record);
 }
 
 }  // namespace
 
-void quarantine_let_go(void* p) { heap_free(p, Caller::free); }
+void quarantine_let_go(void* p) {
+  // Where a list and a message have their words nobody can tell later what was written meanwhile.
+  char* start = static_cast<char*>(p);
+  char* end = start + sizeof(RemoteMessage);
+  if (PA_UNLIKELY(!zeros_are_whole(start, end))) {
+    misuse_written_free(p, class_size(pool_of(p)->size_class));
+    zeros_set(start, end);
+  }
+  heap_free(p, Caller::free);
+}
 
 void* hardened_alloc(size_t size, size_t alignment, Maker maker) {
   if (PA_UNLIKELY(size == 0 && alignment <= kBlockAlignment)) return no_bytes_alloc(maker);
@@ -287,9 +296,10 @@ bool hardened_find(void* p, Caller caller, size_t* size) {
     const PoolBlock block = block_at(p, pool);
     record = record_unpack(p, block.word().load_acquire());
     whole = block.size;
-    if (record.state == RecordState::broken && is_freed_anyway(block, record, caller))
+    if (record.state != RecordState::live) {
+      if (!counts_as_live(block, record, caller)) return false;
       record = {RecordState::live, Maker::malloc, whole - kRecordSize};
-    if (record.state == RecordState::broken) return false;
+    }
   } else {
     const LargeBlock large = large_block_find(p);
     if (!large.is_there) return say_wrong_pointer(caller, p), false;

@@ -11,7 +11,8 @@
 //
 //   a block of no bytes is an address that nobody can use
 //
-//   realloc always moves; a size that is said to delete must be right, and who frees must suit who has made
+//   realloc moves, but for large blocks that it has made larger twice; a size that is said to delete must be right, and
+//   who frees must suit who has made
 //
 // Always holds: who keeps to the rules of malloc notices nothing; an accusation is exact, as in heap/misuse.h.
 // Thread-safe. Who may use it: api.

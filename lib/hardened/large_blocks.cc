@@ -6,6 +6,7 @@
 #include "chunk/extent.h"
 #include "hardened/canary.h"
 #include "heap/heap.h"
+#include "heap/large.h"
 #include "heap/usage.h"
 #include "os/os.h"
 
@@ -15,37 +16,61 @@ namespace {
 // Freed blocks that keep their addresses, at the most; and how much of these.
 constexpr unsigned kKeptMost = 256;
 constexpr int64_t kKeptSize = int64_t{1} << 30;
+// Where address space is limited, a part of it: the program may need it for mappings of its own.
+int64_t kept_most() {
+  static constinit Atomic<int64_t> most{0};
+  int64_t found = most.load_relaxed();
+  if (PA_LIKELY(found != 0)) return found;
+  const size_t share = os_memory_limit() / 16;
+  found = share < size_t(kKeptSize) ? int64_t(share) + 1 : kKeptSize;
+  most.store_relaxed(found);
+  return found;
+}
 
 // The starts of their extents; 0: none. How much there is of them is in usage_kept.
 constinit Atomic<uintptr_t> kept[kKeptMost]{};
 constinit Atomic<uint32_t> kept_next{0};
 
-// Each guarded block is three mappings to the kernel, which has not many.
+// Blocks; so many have guards: each may be three mappings to the kernel, which has not many.
 constexpr int64_t kGuardedMost = 8000;
-constinit Atomic<int64_t> guarded{0};
+constinit Atomic<int64_t> block_count{0};
+
+// How often realloc has made a block larger. From the second time on there is room behind it, and it grows where it is:
+// or small steps would take a time that grows with the square of their number.
+constexpr unsigned kHasRoom = 2;
 
 // The parts of a block's extent.
 struct Layout {
   char* start;
-  size_t front;  // bytes before the block
-  size_t whole;  // the block's own pages
-  size_t size;   // all of it
+  size_t front;   // bytes before the block
+  size_t whole;   // the block's own pages
+  size_t behind;  // inaccessible
+  size_t size() const { return front + whole + behind; }
 };
-Layout layout_of(char* start, size_t size, size_t alignment) {
+Layout layout_of(char* start, size_t size, size_t alignment, unsigned grown) {
   const size_t page = os_page_size(), front = alignment > page ? alignment : page;
-  return {start, front, round_up(size, page), front + round_up(size, page) + page};
+  const size_t room = grown == kHasRoom ? round_up(size / 2, page) : 0;
+  return {start, front, round_up(size, page), room + page};
 }
 
 char* start_of(const void* p) { return static_cast<char*>(extent_start_around(p)); }
 
-// A note, which nobody can write to but this library: the record, and the logarithm of what is in front of the block.
-uint64_t note_pack(size_t front, Record record) {
-  return record.size << 16 | log2_floor(front) << 8 | unsigned(record.state) << 2 | unsigned(record.maker);
+// A note, which nobody can write to but this library: the record, how often the block has grown, and the logarithm of
+// what is in front of it.
+uint64_t note_pack(size_t front, Record record, unsigned grown) {
+  return record.size << 16 | log2_floor(front) << 8 | grown << 4 | unsigned(record.state) << 2 | unsigned(record.maker);
 }
+size_t note_front(uint64_t note) { return size_t{1} << (note >> 8 & 0xff); }
+unsigned note_grown(uint64_t note) { return note >> 4 & 3; }
 // State broken: no block starts `before` bytes behind the extent's start.
 Record note_unpack(uint64_t note, size_t before) {
-  if (note == 0 || before != size_t{1} << (note >> 8 & 0xff)) return {RecordState::broken, Maker::malloc, 0};
-  return {RecordState(note >> 2 & 7), Maker(note & 3), note >> 16};
+  if (note == 0 || before != note_front(note)) return {RecordState::broken, Maker::malloc, 0};
+  return {RecordState(note >> 2 & 3), Maker(note & 3), note >> 16};
+}
+
+// Bytes of an extent that are not its block's own pages.
+int64_t around(const char* start, const Record& record) {
+  return int64_t(extent_block_size(start) - round_up(record.size, os_page_size()));
 }
 
 // Lets a freed block's addresses go.
@@ -53,7 +78,7 @@ void let_go(uintptr_t start) {
   char* extent = pointer_to<char>(start);
   const size_t size = extent_block_size(extent);
   usage_kept.add_large(-1, size);
-  guarded.sub_relaxed(1);
+  block_count.sub_relaxed(1);
   // What the kernel does not give back is lost.
   if (!os_protect(extent, size, true)) return;
   if (size_t released = extent_release(extent); released != 0) heap_slow_path_end(released);
@@ -78,64 +103,105 @@ bool kept_shrink(int64_t most) {
   return any;
 }
 
+// So that an accident with sizes ends in no sum that is too small.
+constexpr size_t kMost = size_t{1} << (kAddressBits - 1);
+
+void* block_make(size_t size, size_t alignment, Maker maker, unsigned grown) {
+  if (size > kMost || alignment > kMost) return nullptr;
+  const size_t all = layout_of(nullptr, size, alignment, grown).size();
+  ExtentClaim claim = large_claim(all, alignment, true);
+  if (claim.block == nullptr && kept_shrink(0)) claim = large_claim(all, alignment, true);
+  if (claim.block == nullptr) return nullptr;
+  const Layout layout = layout_of(static_cast<char*>(claim.block), size, alignment, grown);
+  char* p = layout.start + layout.front;
+  if (!claim.zeroed) memset(p, 0, layout.whole);
+  if (block_count.add_relaxed(1) < kGuardedMost) os_protect(layout.start, layout.front, false);
+  if (grown == kHasRoom) {
+    os_hide(p + layout.whole, layout.behind);
+  } else if (block_count.load_relaxed() <= kGuardedMost) {
+    os_protect(p + layout.whole, layout.behind, false);
+  }
+  canary_set(p + size, p + layout.whole);
+  const Record record{RecordState::live, maker, size};
+  extent_set_note(layout.start, note_pack(layout.front, record, grown));
+  usage_kept.large_around.add_relaxed(around(layout.start, record));
+  return p;
+}
+
 }  // namespace
 
 bool large_blocks_let_go() { return kept_shrink(0); }
 
-void* large_block_alloc(size_t size, size_t alignment, Maker maker) {
-  constexpr size_t kMost = size_t{1} << (kAddressBits - 1);
-  if (size > kMost || alignment > kMost) return nullptr;
-  const size_t all = layout_of(nullptr, size, alignment).size;
-  ExtentClaim claim = extent_claim(all, alignment, true);
-  if (claim.block == nullptr && large_blocks_let_go()) claim = extent_claim(all, alignment, true);
-  if (claim.block == nullptr) return nullptr;
-  const Layout layout = layout_of(static_cast<char*>(claim.block), size, alignment);
-  if (!claim.zeroed) memset(layout.start, 0, layout.size);
-  char* p = layout.start + layout.front;
-  if (guarded.add_relaxed(1) < kGuardedMost) {
-    os_protect(layout.start, layout.front, false);
-    os_protect(p + layout.whole, layout.size - layout.front - layout.whole, false);
+void* large_block_alloc(size_t size, size_t alignment, Maker maker) { return block_make(size, alignment, maker, 0); }
+
+void* large_block_alloc_growing(const void* p, size_t size) {
+  const char* start = start_of(p);
+  if (start == nullptr) return nullptr;
+  const unsigned grown = note_grown(extent_note(start)) + 1;
+  void* moved = block_make(size, kBlockAlignment, Maker::malloc, grown < kHasRoom ? grown : kHasRoom);
+  return moved != nullptr ? moved : block_make(size, kBlockAlignment, Maker::malloc, 1);
+}
+
+bool large_block_grow(void* p, size_t size) {
+  char *start = start_of(p), *block = static_cast<char*>(p);
+  if (start == nullptr) return false;
+  const uint64_t note = extent_note(start);
+  const size_t front = note_front(note), page = os_page_size();
+  Record record = note_unpack(note, size_t(block - start));
+  if (record.state != RecordState::live || note_grown(note) != kHasRoom || size < record.size) return false;
+  if (size > kMost || front + round_up(size, page) + page > extent_block_size(start)) return false;
+  const size_t before = round_up(record.size, page), now = round_up(size, page);
+  if (now > before) {
+    if (!os_protect(block + before, now - before, true)) return false;
+    canary_set(block + size, block + now);
   }
-  canary_set(p + size, p + layout.whole);
-  extent_set_note(layout.start, note_pack(layout.front, {RecordState::live, maker, size}));
-  return p;
+  record.size = size;
+  if (!extent_change_note(start, note, note_pack(front, record, kHasRoom))) return false;
+  usage_kept.large_around.sub_relaxed(int64_t(now - before));
+  return true;
 }
 
 LargeBlock large_block_find(const void* p) {
   const char* start = start_of(p);
   if (start == nullptr) return {};
   Record record = note_unpack(extent_note(start), size_t(static_cast<const char*>(p) - start));
-  if (record.state == RecordState::broken) return {};
-  const char* end = static_cast<const char*>(p) + record.size;
-  bool is_live = record.state == RecordState::live;
-  bool is_whole = !is_live || canary_is_whole(end, pointer_to<char>(round_up(address_of(end), os_page_size())));
-  return {true, is_whole, record};
+  return {record.state != RecordState::broken, record};
 }
 
 void* large_block_around(const void* p, size_t* size) {
   char* start = start_of(p);
   const uint64_t note = start != nullptr ? extent_note(start) : 0;
   if (note == 0) return nullptr;
-  const size_t front = size_t{1} << (note >> 8 & 0xff);
+  const size_t front = note_front(note);
   const Record record = note_unpack(note, front);
   *size = record.size;
   bool is_inside = address_of(p) - address_of(start + front) < record.size;
   return record.state == RecordState::live && is_inside ? start + front : nullptr;
 }
 
-bool large_block_free(void* p) {
+bool large_block_take(void* p) {
   char* start = start_of(p);
-  const size_t front = size_t(static_cast<char*>(p) - start);
-  Record record = note_unpack(extent_note(start), front);
-  const uint64_t live = note_pack(front, record);
+  const uint64_t note = extent_note(start);
+  const size_t front = note_front(note);
+  Record record = note_unpack(note, size_t(static_cast<char*>(p) - start));
+  if (record.state != RecordState::live) return false;
   record.state = RecordState::free;
-  if (!extent_change_note(start, live, note_pack(front, record))) return false;
+  return extent_change_note(start, note, note_pack(front, record, 0));
+}
+
+bool large_block_is_whole(const void* p, const Record& record) {
+  const char* end = static_cast<const char*>(p) + record.size;
+  return canary_is_whole(end, pointer_to<char>(round_up(address_of(end), os_page_size())));
+}
+
+void large_block_free(void* p, const Record& record) {
+  char* start = start_of(p);
+  usage_kept.large_around.sub_relaxed(around(start, record));
   const size_t size = extent_block_size(start);
   // Without the kernel's help it is as in the ordinary library.
   if (!os_hide(start, size)) memset(p, 0, record.size);
   keep(start, size);
-  kept_shrink(kKeptSize);
-  return true;
+  kept_shrink(kept_most());
 }
 
 }  // namespace poolalloc

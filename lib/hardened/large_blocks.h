@@ -13,17 +13,24 @@
 namespace poolalloc {
 
 void* large_block_alloc(size_t size, size_t alignment, Maker maker);
+// The same for realloc, which makes the block at p larger and is going to copy it; nullptr also if p is no large block.
+void* large_block_alloc_growing(const void* p, size_t size);
+// Makes the block larger where it is; false: it has no room, or is not in use.
+bool large_block_grow(void* p, size_t size);
 
 struct LargeBlock {
   bool is_there;  // a block starts at p, in use or freed
-  bool is_whole;  // what is behind it is as it was left
   Record record;  // state free: it was freed
 };
 LargeBlock large_block_find(const void* p);
 // Where the block in use begins that p is in, and its size; nullptr: there is none.
 void* large_block_around(const void* p, size_t* size);
-// Frees a block that is in use; false: another thread was faster.
-bool large_block_free(void* p);
+// The first step of freeing a block that is in use; false: another thread was faster. Then nobody else can take it.
+bool large_block_take(void* p);
+// Whether what is behind a block that was taken is as it was left.
+bool large_block_is_whole(const void* p, const Record& record);
+// The last step.
+void large_block_free(void* p, const Record& record);
 // When there is no memory: lets the addresses of freed blocks go; whether there were any.
 bool large_blocks_let_go();
 

@@ -20,11 +20,16 @@ struct Area {
 constinit Atomic<Area*> areas[kAreasMost]{};
 // Where the search goes on. Synchronization: a hint.
 constinit Atomic<uint64_t> cursor{0};
+// The area that had room last. Synchronization: a hint.
+constinit Atomic<unsigned> roomy{0};
+
+size_t area_record_size() { return round_up(sizeof(Area), os_page_size()); }
 
 Area* area_make() {
-  Area* area = static_cast<Area*>(os_map(round_up(sizeof(Area), os_page_size()), os_page_size()));
-  char* start = area != nullptr ? static_cast<char*>(os_map(kAreaSize, os_page_size())) : nullptr;
-  if (start == nullptr) return nullptr;
+  Area* area = static_cast<Area*>(os_map(area_record_size(), os_page_size()));
+  if (area == nullptr) return nullptr;
+  char* start = static_cast<char*>(os_map(kAreaSize, os_page_size()));
+  if (start == nullptr) return os_discard(area, area_record_size()), nullptr;
   os_protect(start, kAreaSize, false);
   area->start = start;
   return area;
@@ -38,8 +43,10 @@ Area* area_at(unsigned index) {
   area = area_make();
   Area* none = nullptr;
   // Who comes second leaves his area unused.
-  if (area == nullptr || areas[index].cas_weak_acq_rel(none, area)) return area;
-  return areas[index].load_acquire();
+  while (area != nullptr && none == nullptr) {
+    if (areas[index].cas_weak_acq_rel(none, area)) return area;
+  }
+  return none;
 }
 
 Atomic<uint8_t>* cell_of(const void* p) {
@@ -56,13 +63,17 @@ Atomic<uint8_t>* cell_of(const void* p) {
 
 void* no_bytes_alloc(Maker maker) {
   constexpr int kTries = 64;
-  for (unsigned index = 0; index < kAreasMost; index++) {
+  const unsigned first = roomy.load_relaxed();
+  for (unsigned a = 0; a < kAreasMost; a++) {
+    const unsigned index = (first + a) % kAreasMost;
     Area* area = area_at(index);
     if (area == nullptr) return nullptr;
     for (int i = 0; i < kTries; i++) {
       size_t cell = cursor.add_relaxed(1 + random_below(4)) % kCells;
-      if (area->cells[cell].load_relaxed() == 0 && area->cells[cell].cas_acquire(0, uint8_t(unsigned(maker) + 1)))
-        return area->start + cell * kBlockAlignment;
+      if (area->cells[cell].load_relaxed() != 0 || !area->cells[cell].cas_acquire(0, uint8_t(unsigned(maker) + 1)))
+        continue;
+      if (a != 0) roomy.store_relaxed(index);
+      return area->start + cell * kBlockAlignment;
     }
   }
   return nullptr;

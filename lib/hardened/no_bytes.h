@@ -1,6 +1,6 @@
 // Blocks of no bytes: addresses of memory that nobody can use.
 //
-// Always holds: each is a multiple of 16 and distinct from every other block; what was freed is handed out again last.
+// Always holds: each is a multiple of 16 and distinct from every other block; what was freed is handed out again late.
 // Synchronization: atomic; no lock. Who may use it: hardened.
 #pragma once
 

@@ -32,7 +32,8 @@ PA_INLINE Quarantine* quarantine_own() {
   return PA_LIKELY(own != nullptr) ? own : quarantine_make();
 }
 
-// How many blocks of a class wait: a power of two, as many as fit into a quarter of a slice, but a few. Less one.
+// How many blocks of a class wait, less one: the power of two that fits into a quarter of a slice, 4 at least, kMost at
+// most.
 struct QuarantinePlaces {
   uint8_t mask[kClassCount];
 };

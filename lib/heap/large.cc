@@ -31,11 +31,17 @@ void* claimed(void* block, size_t size) {
 
 }  // namespace
 
+ExtentClaim large_claim(size_t size, size_t alignment, bool cleared) {
+  if (!is_possible(size, alignment)) return {nullptr, false};
+  ExtentClaim claim = extent_claim(size != 0 ? size : 1, alignment, cleared);
+  claimed(claim.block, size);
+  return claim;
+}
+
 void* large_alloc(size_t size, size_t alignment, bool* zeroed) {
-  if (!is_possible(size, alignment)) return nullptr;
-  ExtentClaim claim = extent_claim(size != 0 ? size : 1, alignment, zeroed != nullptr);
+  ExtentClaim claim = large_claim(size, alignment, zeroed != nullptr);
   if (zeroed != nullptr) *zeroed = claim.zeroed;
-  return claimed(claim.block, size);
+  return claim.block;
 }
 
 void* large_alloc_growing(size_t size, size_t old_size) {

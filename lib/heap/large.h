@@ -7,12 +7,16 @@
 
 #include <stddef.h>
 
+#include "chunk/extent.h"
+
 namespace poolalloc {
 
 // A block of `size` bytes (any, up to kRequestMax) aligned to `alignment` (a power of two). nullptr
 // when there is no memory or the sum is too large. If `zeroed` is given, the caller wants zeros; it is set to whether
 // the block is known to be zero.
 void* large_alloc(size_t size, size_t alignment, bool* zeroed);
+// The same as an extent, of which nobody has made a block yet (the hardened library).
+ExtentClaim large_claim(size_t size, size_t alignment, bool cleared);
 // A block for one of `old_size` bytes that is to be copied, because it grows and may grow again. nullptr also when it
 // is too small for a large block.
 void* large_alloc_growing(size_t size, size_t old_size);

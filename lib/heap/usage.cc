@@ -71,7 +71,7 @@ PA_RACY void add_active_pools(Usage& usage, const Heap& heap) {
     figure = int64_t(figure) > kept ? uint64_t(int64_t(figure) - kept) : 0;
   };
   const int64_t large_blocks = usage_kept.large_blocks.load_relaxed();
-  const int64_t large_bytes = usage_kept.large_bytes.load_relaxed();
+  const int64_t large_bytes = usage_kept.large_bytes.load_relaxed() + usage_kept.large_around.load_relaxed();
   take(usage.large_blocks, large_blocks);
   take(usage.large_bytes, large_bytes);
   take(usage.live_blocks, large_blocks + usage_kept.blocks.load_relaxed());

@@ -27,6 +27,7 @@ Usage usage_gather();
 struct UsageKept {
   Atomic<int64_t> blocks, bytes;  // of pools
   Atomic<int64_t> large_blocks, large_bytes;
+  Atomic<int64_t> large_around;  // bytes of extents beside the blocks in them
 
   void add(int64_t count, size_t size) {
     blocks.add_relaxed(count);

@@ -7,6 +7,7 @@
 #include <link.h>
 #include <string.h>
 
+#include "base/atomic.h"
 #include "base/bits.h"
 #include "os/os.h"
 
@@ -38,8 +39,13 @@ int has_mark(dl_phdr_info* info, size_t, void*) {
 }  // namespace
 
 bool os_has_private_cxx_runtime() {
+  // Once there was one its blocks are about, though it may be unloaded; and a look takes long.
+  static constinit Atomic<bool> was_seen{false};
+  if (was_seen.load_relaxed()) return true;
   // Another thread may have had ld.so's lock when the child was forked.
-  return !os_is_first_process() || dl_iterate_phdr(has_mark, nullptr) != 0;
+  bool is_there = !os_is_first_process() || dl_iterate_phdr(has_mark, nullptr) != 0;
+  if (is_there) was_seen.store_relaxed(true);
+  return is_there;
 }
 
 }  // namespace poolalloc

@@ -255,7 +255,8 @@ bool os_protect(void* p, size_t size, bool accessible) {
 }
 
 bool os_hide(void* p, size_t size) {
-  constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+  // As in map_at: accessible again, it shall join its neighbours, or each is a mapping of its own.
+  constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
   has_protected.store_relaxed(true);
   return !failed(system_call(SYS_mmap, as_long(p), long(size), PROT_NONE, kFlags, -1, 0));
 }

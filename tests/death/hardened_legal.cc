@@ -10,6 +10,11 @@
 //   nothing   a million blocks of no bytes
 //   operators every form of new with each delete that suits it
 //   handler   operator new gets its memory from a new_handler
+//   grown     a block grows to 256 MiB by small steps, in time, with what was in it
+//   shrunk    where there is no memory left, realloc still makes blocks smaller
+//   mappings  large blocks come and go in their thousands, and leave the kernel's mappings to others
+//   space     where address space is limited, what was freed is not kept from the program
+//   counted   the library's statistics count what the program has, and nothing else
 //
 // Always holds: "alive" at the end.
 #include <malloc.h>
@@ -18,10 +23,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <initializer_list>
 #include <new>
 
 #define LAW(law) ((law) ? (void)0 : (printf("%d: " #law "\n", __LINE__), fflush(stdout), _exit(3)))
@@ -203,6 +210,87 @@ static void handler() {
   }
 }
 
+static void grown() {
+  const size_t step = 64 << 10, most = size_t{256} << 20;
+  char* block = nullptr;
+  for (size_t size = step; size <= most; size += step) {
+    block = static_cast<char*>(realloc(block, size));
+    LAW(block != nullptr && malloc_usable_size(block) == size);
+    for (size_t at = size - step; at < size; at += 4096) block[at] = static_cast<char>(at / step);
+    block[size - 1] = 'e';
+  }
+  for (size_t at = 0; at < most; at += 4096) LAW(block[at] == static_cast<char>(at / step));
+  block = static_cast<char*>(realloc(block, most - 1));
+  LAW(block != nullptr && block[most - 4096] == static_cast<char>((most - 1) / step));
+  free(block);
+}
+
+static void shrunk() {
+  char* blocks[] = {fill(malloc(1000000), 1000000, 1), fill(malloc(20000), 20000, 2)};
+  getrlimit(RLIMIT_AS, &old_limit);
+  limit_space();
+  for (size_t size : {size_t{1} << 20, size_t{5000}, size_t{16}}) {
+    while (malloc(size) != nullptr) {
+    }
+  }
+  blocks[0] = static_cast<char*>(realloc(blocks[0], 900000));
+  blocks[1] = static_cast<char*>(realloc(blocks[1], 5000));
+  LAW(blocks[0] != nullptr && is_filled(blocks[0], 900000, 1));
+  LAW(blocks[1] != nullptr && is_filled(blocks[1], 5000, 2));
+}
+
+static int count_mappings() {
+  FILE* maps = fopen("/proc/self/maps", "r");
+  LAW(maps != nullptr);
+  int lines = 0;
+  for (int c; (c = fgetc(maps)) != EOF;) lines += c == '\n';
+  fclose(maps);
+  return lines;
+}
+static void mappings() {
+  enum { count = 20000 };
+  static char* blocks[count];
+  uint64_t state = 1;
+  for (char*& block : blocks) block = static_cast<char*>(malloc(70000));
+  // With guards, if these are mappings.
+  const int before = count_mappings();
+  for (int i = 0; i < 6 * count; i++) {
+    state = state * 6364136223846793005 + 1442695040888963407;
+    char*& block = blocks[(state >> 33) % count];
+    free(block);
+    block = static_cast<char*>(malloc(66000 + (state >> 50)));
+    LAW(block != nullptr);
+  }
+  LAW(count_mappings() < 2 * before + 1000);
+  for (char* block : blocks) free(block);
+}
+
+static void space() {
+  const size_t large = size_t{300} << 20;
+  rlimit limit{size_t{1500} << 20, size_t{1500} << 20};
+  LAW(setrlimit(RLIMIT_AS, &limit) == 0);
+  for (int i = 0; i < 4; i++) free(malloc(large));
+  void* own = mmap(nullptr, size_t{700} << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  LAW(own != MAP_FAILED);
+}
+
+static void counted() {
+  for (int round = 0; round < 3; round++) {
+    struct mallinfo2 before = mallinfo2();
+    void* blocks[100];
+    for (size_t i = 0; i < 100; i++) blocks[i] = malloc(i % 2 == 0 ? 500 : 200000);
+    void* aligned = memalign(1 << 20, 200000);
+    struct mallinfo2 now = mallinfo2();
+    size_t large = now.hblkhd - before.hblkhd, small = now.uordblks - before.uordblks;
+    LAW(now.hblks - before.hblks == 51 && large >= 51 * 200000 && large <= 51 * 210000);
+    LAW(small >= 50 * 500 && small <= 50 * 600);
+    for (void* block : blocks) free(block);
+    free(aligned);
+    struct mallinfo2 after = mallinfo2();
+    LAW(after.hblks == before.hblks && after.hblkhd == before.hblkhd && after.uordblks == before.uordblks);
+  }
+}
+
 int main(int argc, char** argv) {
   if (argc != 2) return 2;
   auto is = [=](const char* name) { return strcmp(argv[1], name) == 0; };
@@ -216,6 +304,11 @@ int main(int argc, char** argv) {
   if (is("nothing")) nothing();
   if (is("operators")) operators();
   if (is("handler")) handler();
+  if (is("grown")) grown();
+  if (is("shrunk")) shrunk();
+  if (is("mappings")) mappings();
+  if (is("space")) space();
+  if (is("counted")) counted();
   puts("alive");
   return 0;
 }
