@@ -23,8 +23,9 @@ void* realloc_hardened(void* p, size_t size) {
     return nullptr;
   }
   if (size == 0) return hardened_free(p, Caller::realloc, kUnsaid), nullptr;
-  if (size > old_size && large_block_grow(p, size)) return p;
-  void* moved = size > old_size ? large_block_alloc_growing(p, size) : nullptr;
+  const bool grows_large = size > old_size && old_size > kPoolBlockMax;
+  if (grows_large && large_block_grow(p, size)) return p;
+  void* moved = grows_large ? large_block_alloc_growing(p, size) : nullptr;
   if (moved == nullptr) moved = malloc_hardened(size, Maker::malloc);
   // A failed call is no failure if the old block is large enough.
   if (moved == nullptr) return size <= old_size ? p : nullptr;
