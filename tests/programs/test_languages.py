@@ -219,9 +219,11 @@ def regression(programs, tmp, tests, timeout=60):
                      "--junit-xml", place / "result.xml", *tests],
                     preload, env={"TMPDIR": str(place), "PYTHONMALLOC": allocator}, stdout=log, stderr=log)))
     results = []
-    for place, proc in running:
-        status = proc.wait(timeout)
+    statuses = [proc.wait(timeout) for _, proc in running]
+    for (place, _), status in zip(running, statuses):
         log = (place / "log").read_text(errors="replace")
+        if status != 0 and place.name.endswith("-False"):
+            pytest.skip(f"Python's own tests fail without the library, too:\n{log[-1000:]}")
         assert status == 0, f"{place.name}: status {status}\n{log[-5000:]}"
         results.append(verdicts(place / "result.xml"))
     assert results[0] == results[1]
