@@ -2,11 +2,10 @@
 //
 // Always holds: a chunk's tag stands in its place of the table only while the chunk has a valid header, so whoever
 // finds it may read the descriptors. Chunks whose numbers have the same low bits share a place, of which one can be
-// listed: chunks 256 GiB apart. An open chunk that is not listed is found by region_find_open, in slow paths. Untouched
-// parts of the table are zero pages that cost nothing.
-// Synchronization: atomic. Relaxed is enough: a thread that frees a block got it, directly or not,
-// from the thread that allocated it, and with it the view of the tag and of the header.
-// Who may use it: chunk and above.
+// listed: chunks 256 GiB apart. Another one is listed further, 4 TiB apart, where slow paths look; and one that is not
+// listed there either is searched for among all regions. Untouched parts of the tables are zero pages that cost
+// nothing. Synchronization: atomic. Relaxed is enough: a thread that frees a block got it, directly or not, from the
+// thread that allocated it, and with it the view of the tag and of the header. Who may use it: chunk and above.
 #pragma once
 
 #include "base/atomic.h"
@@ -19,6 +18,9 @@ namespace poolalloc {
 struct ChunkTags {
   static constexpr size_t kPlaces = size_t{1} << 16;
   Atomic<uint32_t> places[kPlaces];  // a chunk's number: its address / kChunkSize; 0: nobody's
+  // For those whose place is taken: in heaps of 256 GiB and more, and by chance.
+  static constexpr size_t kFurther = size_t{1} << 20;
+  Atomic<uint32_t> further[kFurther];
 };
 static_assert(kAddressBits - kChunkShift < 32, "a chunk's number fits");
 
@@ -31,17 +33,27 @@ PA_INLINE bool chunk_is_listed(uintptr_t address) {
   return PA_LIKELY(chunk_tags.places[number % ChunkTags::kPlaces].load_relaxed() == number);
 }
 
-// Lists a chunk that has a header now, if its place is free.
+// The same for one whose place is taken.
+inline bool chunk_is_listed_further(uintptr_t address) {
+  uintptr_t number = address >> kChunkShift;
+  return number != 0 && chunk_tags.further[number % ChunkTags::kFurther].load_relaxed() == number;
+}
+
+// Lists a chunk that has a header now, if one of its two places is free.
 inline void chunk_list(const void* chunk) {
   uint32_t number = uint32_t(address_of(chunk) >> kChunkShift);
   Atomic<uint32_t>& place = chunk_tags.places[number % ChunkTags::kPlaces];
-  if (place.load_relaxed() == 0) place.cas_acquire(0, number);
+  if (place.load_relaxed() == 0 && place.cas_acquire(0, number)) return;
+  Atomic<uint32_t>& other = chunk_tags.further[number % ChunkTags::kFurther];
+  if (other.load_relaxed() == 0) other.cas_acquire(0, number);
 }
 
 inline void chunk_unlist(const void* chunk) {
   uint32_t number = uint32_t(address_of(chunk) >> kChunkShift);
   Atomic<uint32_t>& place = chunk_tags.places[number % ChunkTags::kPlaces];
   if (place.load_relaxed() == number) place.store_relaxed(0);
+  Atomic<uint32_t>& other = chunk_tags.further[number % ChunkTags::kFurther];
+  if (other.load_relaxed() == number) other.store_relaxed(0);
 }
 
 }  // namespace poolalloc

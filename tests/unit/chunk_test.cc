@@ -203,20 +203,26 @@ TEST_F(ChunkTest, FreeRegionsCanBeUnmappedAndMappedAgain) {
 
 TEST_F(ChunkTest, AnOpenChunkIsFoundWhereItsPlaceInTheTableIsTaken) {
   std::vector<BlockPool*> slices{slices_acquire(1, true)};
-  // As if a chunk 512 GiB away were listed in the places of all chunks that are opened next.
+  // As if a chunk far away were listed in the places of all chunks that are opened next.
   std::vector<Atomic<uint32_t>*> taken;
-  for (Atomic<uint32_t>& place : chunk_tags.places) {
-    if (place.load_relaxed() != 0) continue;
+  auto take = [&](Atomic<uint32_t>& place) {
+    if (place.load_relaxed() != 0) return;
     place.store_relaxed(~uint32_t{0});
     taken.push_back(&place);
-  }
+  };
+  for (Atomic<uint32_t>& place : chunk_tags.places) take(place);
   for (int i = 0; i < 300; i++) slices.push_back(slices_acquire(1, true));
-  int unlisted = 0;
+  for (Atomic<uint32_t>& place : chunk_tags.further) take(place);
+  for (int i = 0; i < 300; i++) slices.push_back(slices_acquire(1, true));
+  int further = 0, nowhere = 0;
   for (BlockPool* each : slices) {
-    unlisted += !chunk_is_listed(address_of(each));
+    const uintptr_t address = address_of(each);
+    further += !chunk_is_listed(address) && chunk_is_listed_further(address);
+    nowhere += !chunk_is_listed(address) && !chunk_is_listed_further(address);
     EXPECT_TRUE(chunk_is_open(address_of(slice_address(each)) + 100));
   }
-  EXPECT_GT(unlisted, 0);
+  EXPECT_GT(further, 0);
+  EXPECT_GT(nowhere, 0);
   EXPECT_FALSE(chunk_is_open(address_of(this)));
   expect_memory_valid();
   for (BlockPool* each : slices) slices_release(each, 1);
