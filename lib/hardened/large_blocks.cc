@@ -103,11 +103,8 @@ bool kept_shrink(int64_t most) {
   return any;
 }
 
-// So that an accident with sizes ends in no sum that is too small.
-constexpr size_t kMost = size_t{1} << (kAddressBits - 1);
-
 void* block_make(size_t size, size_t alignment, Maker maker, unsigned grown) {
-  if (size > kMost || alignment > kMost) return nullptr;
+  if (!large_is_possible(size, alignment)) return nullptr;
   const size_t all = layout_of(nullptr, size, alignment, grown).size();
   ExtentClaim claim = large_claim(all, alignment, true);
   if (claim.block == nullptr && kept_shrink(0)) claim = large_claim(all, alignment, true);
@@ -138,8 +135,7 @@ void* large_block_alloc_growing(const void* p, size_t size) {
   const char* start = start_of(p);
   if (start == nullptr) return nullptr;
   const unsigned grown = note_grown(extent_note(start)) + 1;
-  void* moved = block_make(size, kBlockAlignment, Maker::malloc, grown < kHasRoom ? grown : kHasRoom);
-  return moved != nullptr ? moved : block_make(size, kBlockAlignment, Maker::malloc, 1);
+  return block_make(size, kBlockAlignment, Maker::malloc, grown < kHasRoom ? grown : kHasRoom);
 }
 
 bool large_block_grow(void* p, size_t size) {
@@ -149,7 +145,7 @@ bool large_block_grow(void* p, size_t size) {
   const size_t front = note_front(note), page = os_page_size();
   Record record = note_unpack(note, size_t(block - start));
   if (record.state != RecordState::live || note_grown(note) != kHasRoom || size < record.size) return false;
-  if (size > kMost || front + round_up(size, page) + page > extent_block_size(start)) return false;
+  if (!large_is_possible(size, 1) || front + round_up(size, page) + page > extent_block_size(start)) return false;
   const size_t before = round_up(record.size, page), now = round_up(size, page);
   if (now > before) {
     if (!os_protect(block + before, now - before, true)) return false;

@@ -13,12 +13,6 @@
 namespace poolalloc {
 namespace {
 
-// What no address space has room for.
-bool is_possible(size_t size, size_t alignment) {
-  constexpr size_t kMost = size_t{1} << (kAddressBits - 1);
-  return size <= kMost && alignment <= kMost;
-}
-
 // What is done after a block has been claimed or has changed.
 void* claimed(void* block, size_t size) {
   constexpr size_t kExchangedLeast = size_t{1} << 20;
@@ -32,7 +26,7 @@ void* claimed(void* block, size_t size) {
 }  // namespace
 
 ExtentClaim large_claim(size_t size, size_t alignment, bool cleared) {
-  if (!is_possible(size, alignment)) return {nullptr, false};
+  if (!large_is_possible(size, alignment)) return {nullptr, false};
   ExtentClaim claim = extent_claim(size != 0 ? size : 1, alignment, cleared);
   claimed(claim.block, size);
   return claim;
@@ -45,7 +39,7 @@ void* large_alloc(size_t size, size_t alignment, bool* zeroed) {
 }
 
 void* large_alloc_growing(size_t size, size_t old_size) {
-  if (size <= kPoolBlockMax || !is_possible(size, 1)) return nullptr;
+  if (size <= kPoolBlockMax || !large_is_possible(size, 1)) return nullptr;
   return claimed(extent_claim_growing(size, old_size), size);
 }
 
@@ -59,7 +53,7 @@ bool large_free(void* p) {
 }
 
 void* large_resize(void* p, size_t new_size) {
-  if (!is_possible(new_size, 1)) return nullptr;
+  if (!large_is_possible(new_size, 1)) return nullptr;
   size_t old_size = extent_block_size(p);
   void* resized = extent_resize(p, new_size) ? p : extent_move(p, new_size);
   if (resized == nullptr) return nullptr;

@@ -11,6 +11,11 @@
 
 namespace poolalloc {
 
+// Whether an address space may have room for it; then sums of the two are none that overflow.
+inline bool large_is_possible(size_t size, size_t alignment) {
+  constexpr size_t kMost = size_t{1} << (kAddressBits - 1);
+  return size <= kMost && alignment <= kMost;
+}
 // A block of `size` bytes (any, up to kRequestMax) aligned to `alignment` (a power of two). nullptr
 // when there is no memory or the sum is too large. If `zeroed` is given, the caller wants zeros; it is set to whether
 // the block is known to be zero.
