@@ -21,8 +21,6 @@ constexpr uint64_t kSliceZero = 1;  // the slice with the header
 
 // There may be open chunks that are not listed (ownership.h). Synchronization: never becomes false again.
 constinit Atomic<bool> some_unlisted{false};
-// And in no other place either.
-constinit Atomic<bool> some_nowhere{false};
 
 // A request for a run of slices.
 struct RunRequest {
@@ -137,11 +135,7 @@ BlockPool* open_and_claim(Region& region, unsigned chunk, const RunRequest& requ
   // Release: publishes the header to those who look for open chunks, and then to those who claim the other slices,
   // which the child of a fork may do that has come between.
   region.open_chunks.or_release(uint64_t{1} << chunk);
-  chunk_list(header);
-  if (!chunk_is_listed(address_of(header))) {
-    some_unlisted.store_relaxed(true);
-    if (!chunk_is_listed_further(address_of(header))) some_nowhere.store_relaxed(true);
-  }
+  if (!chunk_list(header)) some_unlisted.store_relaxed(true);
   words.free.store_release(region.slices & ~run_mask(start, request.count));
   chunk_rebin(region, chunk);
   return run;
@@ -150,9 +144,8 @@ BlockPool* open_and_claim(Region& region, unsigned chunk, const RunRequest& requ
 }  // namespace
 
 PA_COLD bool chunk_is_open_slow(uintptr_t address) {
+  if (chunk_is_listed_further(address)) return true;
   if (PA_LIKELY(!some_unlisted.load_relaxed())) return false;
-  if (PA_LIKELY(chunk_is_listed_further(address))) return true;
-  if (PA_LIKELY(!some_nowhere.load_relaxed())) return false;
   return regions_find([&](Region& region) {
     uintptr_t offset = address - address_of(region.base);
     return region.base != nullptr && offset < region_size(region) &&

@@ -18,9 +18,6 @@ namespace poolalloc {
 struct ChunkTags {
   static constexpr size_t kPlaces = size_t{1} << 16;
   Atomic<uint32_t> places[kPlaces];  // a chunk's number: its address / kChunkSize; 0: nobody's
-  // For those whose place is taken: in heaps of 256 GiB and more, and by chance.
-  static constexpr size_t kFurther = size_t{1} << 20;
-  Atomic<uint32_t> further[kFurther];
 };
 static_assert(kAddressBits - kChunkShift < 32, "a chunk's number fits");
 
@@ -33,27 +30,20 @@ PA_INLINE bool chunk_is_listed(uintptr_t address) {
   return PA_LIKELY(chunk_tags.places[number % ChunkTags::kPlaces].load_relaxed() == number);
 }
 
-// The same for one whose place is taken.
-inline bool chunk_is_listed_further(uintptr_t address) {
-  uintptr_t number = address >> kChunkShift;
-  return number != 0 && chunk_tags.further[number % ChunkTags::kFurther].load_relaxed() == number;
-}
+// For those whose place is taken: in heaps of 256 GiB and more, and by chance.
+struct FurtherChunkTags {
+  static constexpr size_t kPlaces = size_t{1} << 20;
+  Atomic<uint32_t> places[kPlaces];
+};
 
-// Lists a chunk that has a header now, if one of its two places is free.
-inline void chunk_list(const void* chunk) {
-  uint32_t number = uint32_t(address_of(chunk) >> kChunkShift);
-  Atomic<uint32_t>& place = chunk_tags.places[number % ChunkTags::kPlaces];
-  if (place.load_relaxed() == 0 && place.cas_acquire(0, number)) return;
-  Atomic<uint32_t>& other = chunk_tags.further[number % ChunkTags::kFurther];
-  if (other.load_relaxed() == 0) other.cas_acquire(0, number);
-}
+// nullptr: no chunk has needed it yet.
+extern constinit Atomic<FurtherChunkTags*> further_chunk_tags;
 
-inline void chunk_unlist(const void* chunk) {
-  uint32_t number = uint32_t(address_of(chunk) >> kChunkShift);
-  Atomic<uint32_t>& place = chunk_tags.places[number % ChunkTags::kPlaces];
-  if (place.load_relaxed() == number) place.store_relaxed(0);
-  Atomic<uint32_t>& other = chunk_tags.further[number % ChunkTags::kFurther];
-  if (other.load_relaxed() == number) other.store_relaxed(0);
-}
+// The same as chunk_is_listed for one whose place is taken.
+bool chunk_is_listed_further(uintptr_t address);
+
+// Lists a chunk that has a header now. False: both its places are taken, or there is no memory.
+bool chunk_list(const void* chunk);
+void chunk_unlist(const void* chunk);
 
 }  // namespace poolalloc

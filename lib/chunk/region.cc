@@ -14,7 +14,6 @@
 
 namespace poolalloc {
 
-constinit ChunkTags chunk_tags{};
 constinit RegionTable region_table{};
 constinit Lock regions_lock{{0}, LockRank::regions};
 constinit Atomic<HugePages> huge_pages{HugePages::adaptive};

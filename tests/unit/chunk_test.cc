@@ -212,7 +212,8 @@ TEST_F(ChunkTest, AnOpenChunkIsFoundWhereItsPlaceInTheTableIsTaken) {
   };
   for (Atomic<uint32_t>& place : chunk_tags.places) take(place);
   for (int i = 0; i < 300; i++) slices.push_back(slices_acquire(1, true));
-  for (Atomic<uint32_t>& place : chunk_tags.further) take(place);
+  ASSERT_NE(further_chunk_tags.load_relaxed(), nullptr);
+  for (Atomic<uint32_t>& place : further_chunk_tags.load_relaxed()->places) take(place);
   for (int i = 0; i < 300; i++) slices.push_back(slices_acquire(1, true));
   int further = 0, nowhere = 0;
   for (BlockPool* each : slices) {
