@@ -43,8 +43,7 @@ bool chunk_is_listed_further(uintptr_t address) {
   uintptr_t number = address >> kChunkShift;
   // Acquire: paired with the release in further_made.
   FurtherChunkTags* table = further_chunk_tags.load_acquire();
-  return table != nullptr && number != 0 &&
-         table->places[number % FurtherChunkTags::kPlaces].load_relaxed() == number;
+  return table != nullptr && number != 0 && table->places[number % FurtherChunkTags::kPlaces].load_relaxed() == number;
 }
 
 bool chunk_list(const void* chunk) {
