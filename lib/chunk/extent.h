@@ -81,8 +81,11 @@ ExtentClaim extent_claim(size_t size, size_t alignment, bool cleared);
 void* extent_claim_growing(size_t size, size_t filled);
 // Bytes that the user of the block at p may use; 0: no block starts there, whatever p is.
 size_t extent_block_size(const void* p);
-// Frees the block at p; its extent's size, 0: no block starts there. Purges nothing: see purge_excess.
-size_t extent_release(void* p);
+// Frees the block at p; its extent's size, 0: no block starts there. Purges nothing: see purge_excess. `is_new`: its
+// pages have been mapped anew, and nobody has touched them.
+size_t extent_release(void* p, bool is_new = false);
+// Huge pages for a block that nobody has touched and that is going to be filled, if there is a size for them.
+void extent_advise_dense(void* p);
 // Changes the size of a block where it is; false: that cannot be done, and nothing has changed. What a smaller block
 // leaves is free.
 bool extent_resize(void* p, size_t size);

@@ -112,6 +112,21 @@ void extent_set_huge(Extent* extent, bool is_huge) {
   extent->is_huge = is_huge;
 }
 
+// Each stretch of memory with advice of its own is a mapping of its own: there are not many.
+static bool advice_is_cheap(const Extent* block) {
+  constexpr unsigned kStretchesMost = 1000;
+  const Extent* before = extent_before(extent_start(block));
+  bool joins = before != nullptr && before->is_huge && before->mapping == block->mapping;
+  return block->size >= kHugePageSize && (joins || extent_space.huge_count < kStretchesMost);
+}
+
+void extent_advise(Extent* block, bool wanted) {
+  if (block->is_huge == wanted || huge_pages.load_relaxed() != HugePages::adaptive) return;
+  if (wanted && !advice_is_cheap(block)) return;
+  os_advise_huge(pointer_to<void>(extent_start(block)), block->size, wanted);
+  extent_set_huge(block, wanted);
+}
+
 void kind_cleaned(uintptr_t start, size_t size, ExtentKind* kind) {
   kind->state = ExtentState::clean;
   if (!kind->is_huge || huge_pages.load_relaxed() != HugePages::adaptive) return;
@@ -157,6 +172,12 @@ void space_account(int64_t size) {
   accounts.mapped.add_relaxed(size);
 }
 
+bool space_advise(void* start, size_t size) {
+  HugePages mode = huge_pages.load_relaxed();
+  if (mode != HugePages::adaptive) os_advise_huge(start, size, mode == HugePages::always);
+  return mode == HugePages::always;
+}
+
 Extent* space_add(size_t size, size_t alignment) {
   size_t growth = extent_space.mapped_size / 4;
   growth = growth < kGrowthLeast ? kGrowthLeast : growth < kGrowthMost ? growth : kGrowthMost;
@@ -177,10 +198,8 @@ Extent* space_add(size_t size, size_t alignment) {
     os_discard(space, wanted);
     return nullptr;
   }
-  HugePages mode = huge_pages.load_relaxed();
-  if (mode != HugePages::adaptive) os_advise_huge(space, wanted, mode == HugePages::always);
   space_account(int64_t(wanted));
-  return free_insert(start, wanted, {ExtentState::clean, mode == HugePages::always, 0}, 0);
+  return free_insert(start, wanted, {ExtentState::clean, space_advise(space, wanted), 0}, 0);
 }
 
 // --- The equations -----------------------------------------------------------------------------------------

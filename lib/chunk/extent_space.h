@@ -53,6 +53,8 @@ void extent_erase(Extent* extent);
 void extent_set_size(Extent* block, size_t size);
 // Notes that the kernel has been told otherwise about huge pages.
 void extent_set_huge(Extent* extent, bool is_huge);
+// Tells it, if that is worth a mapping, and if the option leaves it to us.
+void extent_advise(Extent* block, bool wanted);
 // What was dirty has been given back. There are no huge pages for it until they are asked for anew, so that clean
 // extents join.
 void kind_cleaned(uintptr_t start, size_t size, ExtentKind* kind);
@@ -65,6 +67,8 @@ void free_erase(Extent* extent);
 // Takes new address space, of which `size` bytes can be had from a multiple of `alignment` on, as a clean extent; which
 // one, nullptr: no memory.
 Extent* space_add(size_t size, size_t alignment);
+// Tells the kernel of memory that is new to it what the option says for all; whether it has huge pages therefore.
+bool space_advise(void* start, size_t size);
 // Accounts address space that has come, or gone.
 void space_account(int64_t size);
 

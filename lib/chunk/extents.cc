@@ -136,24 +136,9 @@ void block_set_size(Extent* block, size_t block_size) {
   block->block_size = block_size;
 }
 
-// Each stretch of memory with advice of its own is a mapping of its own: there are not many.
-bool advice_is_cheap(const Extent* block) {
-  constexpr unsigned kStretchesMost = 1000;
-  const Extent* before = extent_before(extent_start(block));
-  bool joins = before != nullptr && before->is_huge && before->mapping == block->mapping;
-  return block->size >= kHugePageSize && (joins || extent_space.huge_count < kStretchesMost);
-}
-
-void advise(Extent* block, bool wanted) {
-  if (block->is_huge == wanted || huge_pages.load_relaxed() != HugePages::adaptive) return;
-  if (wanted && !advice_is_cheap(block)) return;
-  os_advise_huge(pointer_to<void>(extent_start(block)), block->size, wanted);
-  extent_set_huge(block, wanted);
-}
-
 // Huge pages, or none, for what is clean of a block.
 void advise_fresh(Extent* block, bool is_dense) {
-  if (block->fresh_size != 0) advise(block, is_dense && accounts.in_use.load_relaxed() >= kHugePagesFrom);
+  if (block->fresh_size != 0) extent_advise(block, is_dense && accounts.in_use.load_relaxed() >= kHugePagesFrom);
 }
 
 Extent* block_find(const void* p) {
@@ -342,9 +327,14 @@ static void block_judge(const void* p) {
   }
 }
 
-size_t extent_release(void* p) {
+void extent_advise_dense(void* p) {
+  SharedLockGuard guard(extents_lock);
+  if (Extent* block = block_find(p); block != nullptr) advise_fresh(block, true);
+}
+
+size_t extent_release(void* p, bool is_new) {
   if (!may_be_block(p)) return 0;
-  block_judge(p);
+  if (!is_new) block_judge(p);
   SharedLockGuard guard(extents_lock);
   Extent* block = block_find(p);
   if (block == nullptr) return 0;
@@ -354,7 +344,13 @@ size_t extent_release(void* p) {
   extent_erase(block);
   in_use_add(-int64_t(size));
   account_release(int64_t(size));
-  free_insert(address_of(p), size, {ExtentState::dirty, block->is_huge, block->mapping}, size / os_page_size());
+  ExtentKind kind{ExtentState::dirty, block->is_huge, block->mapping};
+  if (is_new) {
+    account_purge(int64_t(size));
+    kind.state = ExtentState::clean;
+    kind.is_huge = space_advise(p, size);
+  }
+  free_insert(address_of(p), size, kind, size / os_page_size());
   return size;
 }
 
@@ -379,7 +375,7 @@ bool extent_resize(void* p, size_t size) {
     size_t more = wanted - block->size;
     if (free_behind(extent_end(block), block->mapping, more) < more || !extents_reserve(kCutMost)) return false;
     block_extend(block, more);
-    if (is_dense) advise(block, true);
+    if (is_dense) extent_advise(block, true);
   } else if (block->size - wanted >= kExtentUnit && extents_reserve(1)) {
     size_t less = block->size - wanted;
     extent_set_size(block, wanted);

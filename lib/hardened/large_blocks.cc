@@ -3,7 +3,9 @@
 // Who may use it: through large_blocks.h.
 #include "hardened/large_blocks.h"
 
+#include "chunk/density.h"
 #include "chunk/extent.h"
+#include "chunk/huge_pages.h"
 #include "hardened/canary.h"
 #include "heap/heap.h"
 #include "heap/large.h"
@@ -30,6 +32,9 @@ int64_t kept_most() {
 // The starts of their extents; 0: none. How much there is of them is in usage_kept.
 constinit Atomic<uintptr_t> kept[kKeptMost]{};
 constinit Atomic<uint32_t> kept_next{0};
+
+// Whether the last ones of two MiB and more were filled: those that are made next have huge pages then.
+constinit Density density{};
 
 // Blocks; so many have guards: each may be three mappings to the kernel, which has not many.
 constexpr int64_t kGuardedMost = 8000;
@@ -81,7 +86,7 @@ void let_go(uintptr_t start) {
   block_count.sub_relaxed(1);
   // What the kernel does not give back is lost.
   if (!os_protect(extent, size, true)) return;
-  if (size_t released = extent_release(extent); released != 0) heap_slow_path_end(released);
+  if (size_t released = extent_release(extent, true); released != 0) heap_slow_path_end(released);
 }
 
 // Puts a start, or none, into the next place. Who takes one out owns it.
@@ -112,6 +117,7 @@ void* block_make(size_t size, size_t alignment, Maker maker, unsigned grown) {
   const Layout layout = layout_of(static_cast<char*>(claim.block), size, alignment, grown);
   char* p = layout.start + layout.front;
   if (!claim.zeroed) memset(p, 0, layout.whole);
+  if (size >= kHugePageSize && density.is_dense()) extent_advise_dense(layout.start);
   if (block_count.add_relaxed(1) < kGuardedMost) os_protect(layout.start, layout.front, false);
   if (grown == kHasRoom) {
     os_hide(p + layout.whole, layout.behind);
@@ -194,8 +200,9 @@ void large_block_free(void* p, const Record& record) {
   char* start = start_of(p);
   usage_kept.large_around.sub_relaxed(around(start, record));
   const size_t size = extent_block_size(start);
-  // Without the kernel's help it is as in the ordinary library.
-  if (!os_hide(start, size)) memset(p, 0, record.size);
+  if (record.size >= kHugePageSize) density.judge(p, record.size, BlockUse::is_callers);
+  // Without the kernel's help it is as in the ordinary library, and clean.
+  if (!os_hide(start, size)) memset(p, 0, round_up(record.size, os_page_size()));
   keep(start, size);
   kept_shrink(kept_most());
 }

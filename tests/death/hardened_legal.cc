@@ -274,6 +274,42 @@ static void space() {
   LAW(own != MAP_FAILED);
 }
 
+static long faults() {
+  rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_minflt;
+}
+
+// Faults of blocks that are made one after the other, of which one byte in so many is read, and then written to: two for
+// each small page.
+static long faults_of_blocks(size_t step) {
+  const size_t size = size_t{8} << 20;
+  const long before = faults();
+  for (int i = 0; i < 30; i++) {
+    char* block = static_cast<char*>(malloc(size));
+    for (size_t at = 0; at < size; at += step) LAW(block[at] == 0), block[at] = 'x';
+    free(block);
+  }
+  return faults() - before;
+}
+
+// Large blocks have new memory each time; what is known to be filled has it in huge pages.
+static void dense() {
+  void* other = malloc(12 << 20);
+  memset(other, 'x', 12 << 20);
+  const long pages = 30 * ((8 << 20) / sysconf(_SC_PAGESIZE));
+  LAW(faults_of_blocks(1 << 16) < pages / 4);
+  const long filled = faults_of_blocks(64);
+  char policy[64] = "";
+  if (FILE* file = fopen("/sys/kernel/mm/transparent_hugepage/enabled", "r")) {
+    LAW(fgets(policy, sizeof policy, file) != nullptr);
+    fclose(file);
+  }
+  const bool has_huge_pages = strstr(policy, "[madvise]") != nullptr || strstr(policy, "[always]") != nullptr;
+  LAW(!has_huge_pages || filled < pages);
+  free(other);
+}
+
 static void counted() {
   for (int round = 0; round < 3; round++) {
     struct mallinfo2 before = mallinfo2();
@@ -309,6 +345,7 @@ int main(int argc, char** argv) {
   if (is("mappings")) mappings();
   if (is("space")) space();
   if (is("counted")) counted();
+  if (is("dense")) dense();
   puts("alive");
   return 0;
 }

@@ -301,7 +301,7 @@ def test_warn_and_the_program_goes_on(program, kind, size, what, count):
 
 @pytest.mark.parametrize("options", [{}, {"purge": "eager"}], ids=["", "eager"])
 @pytest.mark.parametrize("case", ["handed", "forked", "aligned", "moved", "cleared", "exact", "ends", "nothing",
-                                  "operators", "handler", "grown", "shrunk", "mappings", "space", "counted"])
+                                  "operators", "handler", "grown", "shrunk", "mappings", "space", "counted", "dense"])
 def test_who_does_nothing_wrong_is_not_accused(program, case, options):
     result = run(program("hardened_legal"), case, foreign="abort", timeout=120, **options)
     assert (result.returncode, result.stdout, result.stderr) == (0, "alive\n", "")
