@@ -7,11 +7,13 @@
 
 #include "api/malloc_api.h"
 #include "hardened/large_blocks.h"
+#include "heap/program_heap.h"
 
 namespace poolalloc {
 
 void* malloc_hardened(size_t size, Maker maker) {
   void* block = hardened_alloc(size, kBlockAlignment, maker);
+  while (PA_UNLIKELY(block == nullptr) && no_memory_retry(size)) block = hardened_alloc(size, kBlockAlignment, maker);
   if (PA_UNLIKELY(block == nullptr)) errno = ENOMEM;
   return block;
 }
@@ -23,6 +25,7 @@ void* realloc_hardened(void* p, size_t size) {
     return nullptr;
   }
   if (size == 0) return hardened_free(p, Caller::realloc, kUnsaid), nullptr;
+  ProgramScope scope(api_heap_of(p));
   const bool grows_large = size > old_size && old_size > kPoolBlockMax;
   if (grows_large && large_block_grow(p, size)) return p;
   void* moved = grows_large ? large_block_alloc_growing(p, size) : nullptr;

@@ -10,6 +10,7 @@
 #include "heap/find.h"
 #include "heap/guard.h"
 #include "heap/large.h"
+#include "heap/program_heap.h"
 #include "os/os.h"
 
 namespace poolalloc {
@@ -18,6 +19,14 @@ namespace {
 void* checked(void* block) {
   if (PA_UNLIKELY(block == nullptr)) errno = ENOMEM;
   return block;
+}
+
+// The block that alloc() returns, as long as there is none and somebody asks for another try; nullptr: with errno.
+template <typename Alloc>
+void* checked_alloc(size_t size, Alloc alloc) {
+  void* block = alloc();
+  while (PA_UNLIKELY(block == nullptr) && no_memory_retry(size)) block = alloc();
+  return checked(block);
 }
 
 // A block with alignment <= 16 of any size; nullptr without errno.
@@ -31,26 +40,55 @@ void* alloc_any(size_t size, bool* zeroed) {
   return block != nullptr ? block : heap_malloc_slow(size);
 }
 
+// A request that is a multiple of its alignment gets a block size that is one too (size_class.h): the size to ask for,
+// or SIZE_MAX: no pool has such blocks.
+size_t aligned_size(size_t alignment, size_t size) {
+  if (alignment <= kBlockAlignment) return size <= kPoolBlockMax ? size : SIZE_MAX;
+  if (alignment > kSliceSize || size > kPoolBlockMax) return SIZE_MAX;
+  size_t rounded = round_up(size != 0 ? size : 1, alignment);
+  return rounded <= kPoolBlockMax ? rounded : SIZE_MAX;
+}
+
 // alignment is a power of two. nullptr without errno.
 void* alloc_aligned(size_t alignment, size_t size, Maker maker = Maker::malloc) {
   if constexpr (kHardened)
     return hardened_alloc(size, alignment > kBlockAlignment ? alignment : kBlockAlignment, maker);
   if (alignment <= kBlockAlignment) return alloc_any(size, nullptr);
-  // A request that is a multiple of the alignment gets a block size that is one too (size_class.h).
-  if (alignment <= kSliceSize && size <= kPoolBlockMax) {
-    size_t rounded = round_up(size != 0 ? size : 1, alignment);
-    if (rounded <= kPoolBlockMax) return alloc_any(rounded, nullptr);
+  size_t rounded = aligned_size(alignment, size);
+  return rounded != SIZE_MAX ? alloc_any(rounded, nullptr) : large_alloc(size, alignment, nullptr);
+}
+
+// The same of a certain heap, which the fast path does not know. nullptr without errno.
+void* alloc_in(ProgramHeap* heap, size_t alignment, size_t size, bool* zeroed) {
+  ProgramScope scope(heap);
+  if constexpr (kHardened) {
+    if (zeroed != nullptr) *zeroed = true;
+    return hardened_alloc(size != 0 ? size : 1, alignment > kBlockAlignment ? alignment : kBlockAlignment,
+                          Maker::malloc);
   }
-  return large_alloc(size, alignment, nullptr);
+  if (zeroed != nullptr) *zeroed = false;
+  size_t rounded = aligned_size(alignment, size);
+  return rounded != SIZE_MAX ? heap_malloc_slow(rounded) : large_alloc(size, alignment, zeroed);
+}
+
+// Whether a block's heap may be one of the program's, or another one than the thread allocates from.
+bool may_be_apart(const BlockPool* pool) {
+  return program_target != nullptr || (pool != nullptr ? program_of(pool) != nullptr : program_has_large());
 }
 
 // Copies to a block of another size and frees the old one. A failed call keeps the old one, and is no
-// failure if that is large enough.
-void* move_block(void* p, size_t old_size, size_t new_size) {
+// failure if that is large enough. A block stays in its heap. `pool`: it is of one.
+void* move_block(void* p, const BlockPool* pool, size_t old_size, size_t new_size) {
+  const bool is_apart = may_be_apart(pool);
+  ProgramScope scope(PA_UNLIKELY(is_apart) ? api_heap_of(p) : nullptr);
   // A block that grows is likely to grow again.
   void* moved = new_size > old_size ? large_alloc_growing(new_size, old_size) : nullptr;
-  if (moved == nullptr) moved = alloc_any(new_size, nullptr);
-  if (moved == nullptr) return new_size <= old_size ? p : checked(nullptr);
+  auto alloc = [=] {
+    return PA_UNLIKELY(is_apart) ? alloc_in(program_target, kBlockAlignment, new_size, nullptr)
+                                 : alloc_any(new_size, nullptr);
+  };
+  if (moved == nullptr) moved = new_size <= old_size ? alloc() : checked_alloc(new_size, alloc);
+  if (moved == nullptr) return new_size <= old_size ? p : nullptr;
   memcpy(moved, p, old_size < new_size ? old_size : new_size);
   heap_free(p, Caller::realloc);
   return moved;
@@ -74,22 +112,57 @@ PA_COLD void* realloc_guarded(void* p, size_t size) {
     heap_free(p, Caller::realloc);
     return nullptr;
   }
-  return size > kRequestMax ? checked(nullptr) : move_block(p, old_size, size);
+  return size > kRequestMax ? checked(nullptr) : move_block(p, nullptr, old_size, size);
 }
 
 }  // namespace
 
+void* api_alloc_in(ProgramHeap* heap, size_t alignment, size_t size, bool* zeroed) {
+  return checked_alloc(size, [=] { return alloc_in(heap, alignment, size, zeroed); });
+}
+
+ProgramHeap* api_heap_of(const void* p) {
+  if (const BlockPool* pool = pool_find(p)) return program_of(pool);
+  if (!program_has_large()) return nullptr;
+  const void* start = kHardened ? extent_start_around(p) : p;
+  return program_large_holder(start);
+}
+
+constinit NoMemoryHandler no_memory_handler{{nullptr}, {nullptr}};
+
+bool no_memory_retry(size_t size) {
+  // Acquire: the context.
+  auto function = no_memory_handler.function.load_acquire();
+  return function != nullptr && size <= kRequestMax && function(size, no_memory_handler.context.load_relaxed()) != 0;
+}
+
+size_t api_good_size(size_t size) {
+  if constexpr (kHardened) return size;
+  return size <= kPoolBlockMax ? class_size(size_class_of(size)) : round_up(size, os_page_size());
+}
+
+bool api_expand(void* p, size_t size) {
+  if constexpr (kHardened) return hardened_expand(p, size);
+  if (const BlockPool* pool = pool_find(p)) return size <= class_size(pool->size_class);
+  size_t guarded;
+  if (guard_owns(p)) return guard_has(p, &guarded) && size <= guarded;
+  return size > kPoolBlockMax ? large_expand(p, size) : size <= large_usable_size(p);
+}
+
 PA_NOINLINE void* malloc_slow(size_t size) {
-  return checked(size <= kPoolBlockMax ? heap_malloc_slow(size) : large_alloc(size, kBlockAlignment, nullptr));
+  return checked_alloc(size, [=] {
+    return size <= kPoolBlockMax ? heap_malloc_slow(size) : large_alloc(size, kBlockAlignment, nullptr);
+  });
 }
 
 void* api_calloc(size_t count, size_t size) {
   size_t total;
   if (PA_UNLIKELY(__builtin_mul_overflow(count, size, &total))) return checked(nullptr);
   bool zeroed = false;
-  void* block = alloc_any(total, &zeroed);
-  if (PA_UNLIKELY(block == nullptr)) return checked(nullptr);
-  return zeroed ? block : memset(block, 0, total);
+  void* block = checked_alloc(total, [&] { return alloc_any(total, &zeroed); });
+  if (zeroed || PA_UNLIKELY(block == nullptr)) return block;
+  // The whole block, for recalloc; one of the guard's ends where it was asked to.
+  return memset(block, 0, PA_UNLIKELY(guard_owns(block)) ? total : api_good_size(total));
 }
 
 void* api_realloc(void* p, size_t size) {
@@ -110,12 +183,12 @@ void* api_realloc(void* p, size_t size) {
     return nullptr;
   }
   if (size > kRequestMax) return checked(nullptr);
-  if (pool != nullptr) return keeps_place(*pool, size) ? p : move_block(p, old_size, size);
+  if (pool != nullptr) return keeps_place(*pool, size) ? p : move_block(p, pool, old_size, size);
   if (size > kPoolBlockMax) {
     void* resized = large_resize(p, size);
     if (resized != nullptr) return resized;
   }
-  return move_block(p, old_size, size);
+  return move_block(p, nullptr, old_size, size);
 }
 
 void* memalign_for(Maker maker, size_t alignment, size_t size) {
@@ -124,7 +197,7 @@ void* memalign_for(Maker maker, size_t alignment, size_t size) {
     return nullptr;
   }
   if (!is_power_of_two(alignment)) alignment = alignment == 0 ? 1 : size_t{1} << log2_ceil(alignment);
-  return checked(alloc_aligned(alignment, size, maker));
+  return checked_alloc(size, [=] { return alloc_aligned(alignment, size, maker); });
 }
 
 void* api_memalign(size_t alignment, size_t size) { return memalign_for(Maker::malloc, alignment, size); }
@@ -137,7 +210,7 @@ void* api_aligned_alloc(size_t alignment, size_t size) {
 
 int api_posix_memalign(void** result, size_t alignment, size_t size) {
   if (!is_power_of_two(alignment) || alignment % sizeof(void*) != 0) return EINVAL;
-  void* block = checked(alloc_aligned(alignment, size));
+  void* block = checked_alloc(size, [=] { return alloc_aligned(alignment, size); });
   if (block == nullptr) return ENOMEM;
   *result = block;
   return 0;

@@ -27,6 +27,13 @@ PA_INLINE void free_for(Caller caller, void* p, size_t said_size = kUnsaid) {
   heap_free(p, caller);
 }
 
+// A block of a program's heap, or of the thread's own (nullptr), `alignment` a power of two. If `zeroed` is given, the
+// caller wants zeros; it is set to whether the block is known to be zero.
+struct ProgramHeap;
+void* api_alloc_in(ProgramHeap* heap, size_t alignment, size_t size, bool* zeroed);
+// The program's heap that a block is in; nullptr: a thread's, or it is no block.
+ProgramHeap* api_heap_of(const void* p);
+
 // C23 7.24.3.6, 7.24.3.3.
 PA_INLINE void* api_malloc(size_t size) { return malloc_for(Maker::malloc, size); }
 PA_INLINE void api_free(void* p) { free_for(Caller::free, p); }
@@ -47,6 +54,20 @@ int api_posix_memalign(void** result, size_t alignment, size_t size);
 // valloc(3): page-aligned; pvalloc(3): and the size rounded up to pages.
 void* api_valloc(size_t size);
 void* api_pvalloc(size_t size);
+
+// What api_usable_size says of a block of `size` bytes.
+size_t api_good_size(size_t size);
+// Changes a block's size where it is; false: it would have to move.
+bool api_expand(void* p, size_t size);
+
+// Who is asked when there is no memory. Synchronization: `context` is written before `function`, with release.
+struct NoMemoryHandler {
+  Atomic<int (*)(size_t size, void* context)> function;  // nullptr: nobody
+  Atomic<void*> context;
+};
+extern constinit NoMemoryHandler no_memory_handler;
+// Whether a call for so many bytes that has failed is to be tried again.
+bool no_memory_retry(size_t size);
 
 // malloc_usable_size(3): bytes of the block that may all be used; 0 for nullptr and foreign pointers.
 size_t api_usable_size(const void* p);

@@ -24,6 +24,7 @@ namespace {
 
 struct OptionRow {
   const char* name;
+  bool is_of_start;  // it takes effect when the process starts, and not later
   const char* fallback;
   const char* values;
   bool (*apply)(const char* value);  // false: not a value of this option
@@ -75,22 +76,37 @@ bool parse_number(const char* value, uint64_t* number) {
   return rest != nullptr && *rest == 0;
 }
 
-// "none", or bytes with or without a suffix.
+// Passes by a unit, "KB" and "KiB" like "K", in capitals or not; how many bits it shifts a number by.
+unsigned parse_unit(const char** rest) {
+  constexpr char kUnits[] = "kmgt";
+  constexpr char kLowerCase = 0x20;
+  const char* c = *rest;
+  const char* unit = *c != 0 ? strchr(kUnits, *c | kLowerCase) : nullptr;
+  if (unit != nullptr) {
+    c++;
+    if ((c[0] | kLowerCase) == 'i' && (c[1] | kLowerCase) == 'b') c++;
+  }
+  if ((*c | kLowerCase) == 'b') c++;
+  *rest = c;
+  return unit != nullptr ? 10 * unsigned(unit - kUnits + 1) : 0;
+}
+
+// "none", or a SIZE as kSizeExplained says.
 bool parse_size(const char* value, int64_t* size) {
-  constexpr char kSuffixes[] = "KMGT";
   *size = kUnlimited;
   if (strcmp(value, "none") == 0) return true;
-  uint64_t bytes;
-  const char* rest = parse_digits(value, 15, &bytes);
-  if (rest == nullptr) return false;
-  if (*rest != 0) {
-    const char* suffix = strchr(kSuffixes, *rest);
-    if (suffix == nullptr || rest[1] != 0) return false;
-    unsigned shift = 10 * unsigned(suffix - kSuffixes + 1);
-    if (bytes > uint64_t{INT64_MAX} >> shift) return false;
-    bytes <<= shift;
+  uint64_t whole, part = 0, parts = 1;
+  const char* rest = parse_digits(value, 15, &whole);
+  if (rest != nullptr && *rest == '.') {
+    const char* digits = rest + 1;
+    rest = parse_digits(digits, 6, &part);
+    for (; digits < rest; digits++) parts *= 10;
   }
-  *size = int64_t(bytes);
+  if (rest == nullptr) return false;
+  const unsigned shift = parse_unit(&rest);
+  // Parts of a byte are none.
+  if (*rest != 0 || (parts != 1 && shift == 0) || whole >= uint64_t{INT64_MAX} >> shift) return false;
+  *size = int64_t((whole << shift) + (part << shift) / parts);
   return true;
 }
 
@@ -144,29 +160,31 @@ bool apply_limit(const char* value) {
   return true;
 }
 
+// What the three options about purging say, which are one policy.
+struct PurgeOptions {
+  enum class Mode { on, off, eager } mode;
+  int64_t floor, ceiling;
+};
+constinit PurgeOptions purge_options{PurgeOptions::Mode::on, kRetentionFloor, kUnlimited};
+
+bool purge_changed() {
+  const PurgeOptions& said = purge_options;
+  retention_policy.floor.store_relaxed(said.mode == PurgeOptions::Mode::off ? kUnlimited : said.floor);
+  retention_policy.ceiling.store_relaxed(said.mode == PurgeOptions::Mode::eager ? 0 : said.ceiling);
+  return true;
+}
+
 bool apply_purge(const char* value) {
   static constexpr const char* kNames[] = {"on", "off", "eager"};
   int index = index_of(value, kNames);
-  if (index == 1) retention_policy.floor.store_relaxed(kUnlimited);
-  if (index == 2) retention_policy.ceiling.store_relaxed(0);
-  return index >= 0;
+  if (index < 0) return false;
+  purge_options.mode = PurgeOptions::Mode(index);
+  return purge_changed();
 }
 
-bool apply_purge_ceiling(const char* value) {
-  int64_t size;
-  if (!parse_size(value, &size)) return false;
-  // What "eager" has set stays.
-  if (size < retention_policy.ceiling.load_relaxed()) retention_policy.ceiling.store_relaxed(size);
-  return true;
-}
+bool apply_purge_ceiling(const char* value) { return parse_size(value, &purge_options.ceiling) && purge_changed(); }
 
-bool apply_purge_floor(const char* value) {
-  int64_t size;
-  if (!parse_size(value, &size)) return false;
-  // And what "off" has.
-  if (retention_policy.floor.load_relaxed() != kUnlimited) retention_policy.floor.store_relaxed(size);
-  return true;
-}
+bool apply_purge_floor(const char* value) { return parse_size(value, &purge_options.floor) && purge_changed(); }
 
 bool apply_purge_thread(const char* value) {
   uint64_t number;
@@ -189,13 +207,54 @@ bool apply_verbose(const char* value) {
   return true;
 }
 
+enum class OptionWhen { start, any };
+
 constexpr OptionRow kRows[] = {
-#define OPTION(name, fallback, values, meaning) {#name, fallback, values, apply_##name},
+#define OPTION(name, when, fallback, values, meaning) \
+  {#name, OptionWhen::when == OptionWhen::start, fallback, values, apply_##name},
 #include "api/options.def"
 #undef OPTION
 };
 
+constexpr unsigned kRowCount = sizeof kRows / sizeof kRows[0];
+
+// What the options were set to; "": the default is in force. Synchronization: options_read, then the caller of
+// option_set.
+constexpr size_t kValueMost = 63;
+constinit char said_values[kRowCount][kValueMost + 1]{};
+
+// False: not a value of the option, or too long; then nothing has changed.
+bool row_set(const OptionRow& row, const char* value) {
+  size_t length = strlen(value);
+  if (length > kValueMost || !row.apply(value)) return false;
+  memcpy(said_values[&row - kRows], value, length + 1);
+  return true;
+}
+
+const OptionRow* row_of(const char* name) {
+  for (const OptionRow& row : kRows) {
+    if (strcmp(row.name, name) == 0) return &row;
+  }
+  return nullptr;
+}
+
 constexpr char kPrefix[] = "POOLALLOC_";
+constexpr char kSizeExplained[] = "a SIZE is a number of bytes, or one with K, M, G or T behind it, as in 1.5G";
+
+// Variables of this project's tools (options.def).
+constexpr const char* kToolVariables[] = {
+#define TOOL_VARIABLE(name) #name,
+#include "api/options.def"
+#undef TOOL_VARIABLE
+};
+
+// Whether an option takes a SIZE.
+constexpr bool mentions_size(const char* values) {
+  for (; *values != 0; values++) {
+    if (values[0] == 'S' && values[1] == 'I' && values[2] == 'Z' && values[3] == 'E') return true;
+  }
+  return false;
+}
 
 // What stands behind the prefix in a variable of ours; nullptr: it is none. Without libc, of which each function that a
 // small process does not call besides makes 64 KiB more resident.
@@ -209,26 +268,56 @@ const char* behind_prefix(const char* variable) {
 // Whether `variable` ("NAME=value") is the option of this lower-case name; *value is then its value.
 bool names_option(const char* variable, const char* name, const char** value) {
   for (; *name != 0; name++, variable++) {
-    char upper = *name >= 'a' && *name <= 'z' ? char(*name - 'a' + 'A') : *name;
-    if (*variable != upper) return false;
+    if (*variable != upper_case(*name)) return false;
   }
   *value = variable + 1;
   return *variable == '=';
+}
+
+// A name that is none of ours is a mistake, which would change nothing in silence.
+void report_unknown(const char* variable) {
+  Message message;
+  message.text(kPrefix);
+  for (; *variable != 0 && *variable != '='; variable++) message.character(*variable);
+  message.text(" is not an option; there are");
+  for (const OptionRow& row : kRows) message.text(" ").upper(row.name);
+  message.send();
 }
 
 void read_variable(const char* variable) {
   for (const OptionRow& row : kRows) {
     const char* value;
     if (!names_option(variable, row.name, &value)) continue;
-    if (row.apply(value)) return;
+    if (row_set(row, value)) return;
     Message message;
     message.text(kPrefix).text(variable).text(" is not one of ").text(row.values);
-    message.text("; using ").text(row.fallback).send();
+    message.text("; using ").text(row.fallback);
+    if (mentions_size(row.values)) message.text("; ").text(kSizeExplained);
+    message.send();
     return;
   }
+  const char* value;
+  for (const char* name : kToolVariables) {
+    if (names_option(variable, name, &value)) return;
+  }
+  report_unknown(variable);
 }
 
 }  // namespace
+
+OptionSet option_set(const char* name, const char* value) {
+  const OptionRow* row = row_of(name);
+  if (row == nullptr) return OptionSet::no_such_option;
+  if (row->is_of_start) return OptionSet::too_late;
+  return row_set(*row, value) ? OptionSet::done : OptionSet::no_such_value;
+}
+
+const char* option_value(const char* name) {
+  const OptionRow* row = row_of(name);
+  if (row == nullptr) return nullptr;
+  const char* said = said_values[row - kRows];
+  return *said != 0 ? said : row->fallback;
+}
 
 PA_COLD void options_read(char** environment) {
   if (environment == nullptr) return;

@@ -1,8 +1,8 @@
 // Options from the environment.
 //
-// Always holds: read once, at start-up, from the environment as the kernel handed it over; until then
-// the defaults are in force. Ignored in programs that run with more rights than their caller
-// (AT_SECURE). A wrong value is reported in one line and the default is used.
+// Always holds: read at start-up from the environment as the kernel handed it over; until then the defaults are in
+// force. Ignored in programs that run with more rights than their caller (AT_SECURE). A wrong value is reported in one
+// line and the default is used; so is a name that is none of ours. The program may change some of them later.
 // Who may use it: api.
 #pragma once
 
@@ -18,5 +18,11 @@ extern constinit Options options;
 
 // Called once, before main, by the start-up code.
 void options_read(char** environment);
+
+// Changes an option by its name in options.def. One thread at a time.
+enum class OptionSet { done, no_such_option, no_such_value, too_late };
+OptionSet option_set(const char* name, const char* value);
+// What it was set to, or the default; nullptr: there is no such option.
+const char* option_value(const char* name);
 
 }  // namespace poolalloc

@@ -5,6 +5,7 @@
 // Who may use it: api and interpose.
 #pragma once
 
+#define POOLALLOC_NO_SHORT_NAMES
 #include "api/poolalloc.h"
 
 namespace poolalloc {

@@ -49,11 +49,12 @@ struct alignas(kCacheLine) Extent {
       Extent* newer;     // in the queue of dirty extents
       Extent* older;
     };
-    struct {              // a block
-      size_t block_size;  // bytes that its user may use, whole OS pages
-      size_t fresh_size;  // bytes that were clean when it was claimed
-      bool is_cleared;    // it was claimed for zeros
-      uint64_t note;      // the hardened library's
+    struct {                    // a block
+      size_t block_size;        // bytes that its user may use, whole OS pages
+      size_t fresh_size;        // bytes that were clean when it was claimed
+      uint64_t is_cleared : 1;  // it was claimed for zeros
+      uint64_t holder : 63;     // an address; see extent_holder_set
+      uint64_t note;            // the hardened library's
     };
   };
 };
@@ -99,6 +100,12 @@ void extent_set_note(void* start, uint64_t note);
 bool extent_change_note(void* start, uint64_t before, uint64_t after);
 // The start of the block that contains p; nullptr: none does.
 void* extent_start_around(const void* p);
+
+// What a program heap knows of a block (heap/program_heap.h), nullptr at first and when the block has moved. Taking it
+// leaves none.
+void extent_holder_set(void* start, void* holder);
+void* extent_holder(const void* start);
+void* extent_holder_take(const void* start);
 
 // Clean memory that blocks have taken since the last answer that was not 0, if it is `least` bytes or more.
 size_t extents_clean_taken(size_t least);

@@ -1,6 +1,6 @@
-// The hardened library's notes on blocks (extent.h).
+// What others note with a block: the hardened library, and program heaps (extent.h).
 //
-// Always holds: a note is read and written with extents_lock held, and goes with its block.
+// Always holds: it is read and written with extents_lock held, and goes with its block.
 // Who may use it: through extent.h.
 #include "base/bits.h"
 #include "chunk/extent_map.h"
@@ -34,6 +34,22 @@ bool extent_change_note(void* start, uint64_t before, uint64_t after) {
     if (block->note != before) return false;
     block->note = after;
     return true;
+  });
+}
+
+void extent_holder_set(void* start, void* holder) {
+  with_block(start, false, [=](Extent* block) { return block->holder = address_of(holder), true; });
+}
+
+void* extent_holder(const void* start) {
+  return with_block(start, static_cast<void*>(nullptr), [](Extent* block) { return pointer_to<void>(block->holder); });
+}
+
+void* extent_holder_take(const void* start) {
+  return with_block(start, static_cast<void*>(nullptr), [](Extent* block) {
+    void* holder = pointer_to<void>(block->holder);
+    block->holder = 0;
+    return holder;
   });
 }
 

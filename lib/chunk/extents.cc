@@ -82,6 +82,7 @@ Extent* block_put(uintptr_t start, size_t size, ExtentKind kind, size_t fresh_si
   block->block_size = 0;
   block->fresh_size = fresh_size;
   block->is_cleared = false;
+  block->holder = 0;
   block->note = 0;
   return block;
 }

@@ -12,6 +12,7 @@
 #include "heap/fast.h"
 #include "heap/find.h"
 #include "heap/holes.h"
+#include "heap/program_heap.h"
 #include "heap/remote.h"
 #include "os/cxx_runtime.h"
 
@@ -165,7 +166,8 @@ PA_INLINE void look_at_recent(Quarantine& quarantine) {
 }
 
 void* pool_block_alloc(Quarantine* quarantine, size_t wanted, size_t size, Maker maker) {
-  void* p = heap_malloc(wanted);
+  // For a program heap the fast path is another's.
+  void* p = PA_LIKELY(program_target == nullptr) ? heap_malloc(wanted) : nullptr;
   if (PA_UNLIKELY(p == nullptr)) p = heap_malloc_slow(wanted);
   if (PA_UNLIKELY(p == nullptr) && large_blocks_let_go()) p = heap_malloc_slow(wanted);
   if (PA_UNLIKELY(p == nullptr)) return nullptr;
@@ -179,7 +181,8 @@ void* pool_block_alloc(Quarantine* quarantine, size_t wanted, size_t size, Maker
   const uint64_t word = record_pack(p, {RecordState::live, maker, size});
   block.word().store_release(word);
   canary_set(block.start + size, block.end());
-  if (PA_LIKELY(quarantine != nullptr)) {
+  // What goes with its heap is not to be looked at later.
+  if (PA_LIKELY(quarantine != nullptr && program_of(block.pool) == nullptr)) {
     quarantine->given = block;
     quarantine->given_word = word;
     // Others may free it; a child of fork must not remember it.
@@ -192,7 +195,7 @@ void* pool_block_alloc(Quarantine* quarantine, size_t wanted, size_t size, Maker
 PA_INLINE void pool_block_release(const PoolBlock& block) {
   zeros_set(block.start, block.end());
   block.word().store_release(record_free(block.start));
-  Quarantine* quarantine = quarantine_own();
+  Quarantine* quarantine = program_of(block.pool) == nullptr ? quarantine_own() : nullptr;
   if (PA_UNLIKELY(quarantine == nullptr)) return quarantine_let_go(block.start);
   void* leaves = quarantine_swap(*quarantine, block.pool->size_class, block.start);
   if (quarantine->given.start == block.start) quarantine->given.start = nullptr;
@@ -282,6 +285,24 @@ void hardened_free(void* p, Caller caller, size_t said_size) {
     if (pool == nullptr) return other_free(p, caller, said_size);
   }
   pool_block_free(block_at(p, pool), caller, said_size);
+}
+
+bool hardened_expand(void* p, size_t size) {
+  size_t before;
+  if (!hardened_find(p, Caller::realloc, &before)) return false;
+  return size <= before || large_block_grow(p, size);
+}
+
+void* hardened_block_in(void* start, size_t* size) { return large_block_in(start, size); }
+
+void hardened_discard(void* start) {
+  size_t size;
+  void* p = large_block_in(start, &size);
+  if (p == nullptr) return;
+  const LargeBlock large = large_block_find(p);
+  if (!large_block_take(p)) return;
+  if (!large_block_is_whole(p, large.record)) say_overflow(p);
+  large_block_free(p, large.record);
 }
 
 bool hardened_find(void* p, Caller caller, size_t* size) {

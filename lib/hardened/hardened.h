@@ -32,6 +32,11 @@ inline constexpr size_t kUnsaid = SIZE_MAX;
 void* hardened_alloc(size_t size, size_t alignment, Maker maker);
 // Any pointer at all.
 void hardened_free(void* p, Caller caller, size_t said_size);
+// Makes a block larger, or smaller in name only, where it is; false: it would have to move.
+bool hardened_expand(void* p, size_t size);
+// Frees the large block in the extent that starts there, whoever has made it; and where such a block is, and its size.
+void hardened_discard(void* start);
+void* hardened_block_in(void* start, size_t* size);
 // Whether p is a block in use; says so if not. Its size, as it was asked for, in *size.
 bool hardened_find(void* p, Caller caller, size_t* size);
 

@@ -9,6 +9,7 @@
 #include "hardened/canary.h"
 #include "heap/heap.h"
 #include "heap/large.h"
+#include "heap/program_heap.h"
 #include "heap/usage.h"
 #include "os/os.h"
 
@@ -170,15 +171,19 @@ LargeBlock large_block_find(const void* p) {
   return {record.state != RecordState::broken, record};
 }
 
-void* large_block_around(const void* p, size_t* size) {
-  char* start = start_of(p);
-  const uint64_t note = start != nullptr ? extent_note(start) : 0;
+void* large_block_in(void* start, size_t* size) {
+  const uint64_t note = extent_note(start);
   if (note == 0) return nullptr;
   const size_t front = note_front(note);
   const Record record = note_unpack(note, front);
   *size = record.size;
-  bool is_inside = address_of(p) - address_of(start + front) < record.size;
-  return record.state == RecordState::live && is_inside ? start + front : nullptr;
+  return record.state == RecordState::live ? static_cast<char*>(start) + front : nullptr;
+}
+
+void* large_block_around(const void* p, size_t* size) {
+  char* start = start_of(p);
+  void* block = start != nullptr ? large_block_in(start, size) : nullptr;
+  return block != nullptr && address_of(p) - address_of(block) < *size ? block : nullptr;
 }
 
 bool large_block_take(void* p) {
@@ -198,6 +203,7 @@ bool large_block_is_whole(const void* p, const Record& record) {
 
 void large_block_free(void* p, const Record& record) {
   char* start = start_of(p);
+  if (program_has_large()) program_large_forget(start);
   usage_kept.large_around.sub_relaxed(around(start, record));
   const size_t size = extent_block_size(start);
   if (record.size >= kHugePageSize) density.judge(p, record.size, BlockUse::is_callers);

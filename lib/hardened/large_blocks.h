@@ -25,6 +25,8 @@ struct LargeBlock {
 LargeBlock large_block_find(const void* p);
 // Where the block in use begins that p is in, and its size; nullptr: there is none.
 void* large_block_around(const void* p, size_t* size);
+// Where the block in use begins whose extent starts there, and its size; nullptr: there is none.
+void* large_block_in(void* start, size_t* size);
 // The first step of freeing a block that is in use; false: another thread was faster. Then nobody else can take it.
 bool large_block_take(void* p);
 // Whether what is behind a block that was taken is as it was left.

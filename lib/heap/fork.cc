@@ -23,6 +23,7 @@
 #include "chunk/extent.h"
 #include "chunk/purge.h"
 #include "chunk/region.h"
+#include "heap/program_heap.h"
 #include "heap/purge_thread.h"
 #include "heap/registry.h"
 #include "heap/remote.h"
@@ -125,6 +126,7 @@ void orphan_all_others() {
       gate->state.store_relaxed(HeapState::lost);
       continue;
     }
+    if (gate->state.load_relaxed() == HeapState::program) continue;
     if (is_owned) gate->state.store_relaxed(HeapState::vanished);
     gate->next_orphan = registry.orphans;
     registry.orphans = gate;
@@ -217,6 +219,7 @@ void heap_fork_child() {
   settle_all();
   accounts_rebuild();
   purge_thread_forget();
+  program_targets_inherit();
   if (heap_is_usable(thread_heap)) meter_reseed(*thread_heap);
   if (fork_depth != 0) {
     fork_depth--;

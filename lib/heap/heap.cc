@@ -12,6 +12,7 @@
 #include "heap/find.h"
 #include "heap/holes.h"
 #include "heap/misuse.h"
+#include "heap/program_heap.h"
 #include "heap/purge_thread.h"
 #include "heap/remote.h"
 #include "heap/usage.h"
@@ -57,15 +58,15 @@ void seized_return(Heap& heap, unsigned size_class) {
 // --- The chain of a size class ----------------------------------------------------------------------
 
 // In front: the pools behind it, which have been freed into for longer, may run empty.
-void chain_push(PoolChain& chain, BlockPool* pool) {
+void chain_push(BlockPool*& first, BlockPool* pool) {
   pool->prev = nullptr;
-  pool->next = chain.first;
-  if (chain.first != nullptr) chain.first->prev = pool;
-  chain.first = pool;
+  pool->next = first;
+  if (first != nullptr) first->prev = pool;
+  first = pool;
 }
 
-void chain_remove(PoolChain& chain, BlockPool* pool) {
-  (pool->prev != nullptr ? pool->prev->next : chain.first) = pool->next;
+void chain_remove(BlockPool*& first, BlockPool* pool) {
+  (pool->prev != nullptr ? pool->prev->next : first) = pool->next;
   if (pool->next != nullptr) pool->next->prev = pool->prev;
 }
 
@@ -96,19 +97,20 @@ void pool_deactivate(Heap& heap, BlockPool* pool) {
   heap.chains[c].active = nullptr;
 }
 
-// Partial, on no chain, every block live -> parked.
-void pool_park(BlockPool* pool) {
+// Partial, on no chain, every block live -> parked. A program heap knows those, too.
+void pool_park(Heap& heap, BlockPool* pool) {
   unsigned blocks = pool->capacity;
   PA_ASSERT(list_is_empty(pool->parked_list) && pool->parked_list.count >= int64_t(blocks));
   pool->state = SliceState::parked;
   pool->parked_list.count = block_pool_wake_count(blocks);
+  if (PA_UNLIKELY(heap.program != nullptr)) chain_push(heap.program->parked, pool);
 }
 
-// Parked, enough blocks freed -> partial, on its chain.
-void pool_wake(Heap& heap, BlockPool* pool, int64_t live) {
+// Parked -> partial, on no chain.
+void pool_unpark(Heap& heap, BlockPool* pool, int64_t live) {
+  if (PA_UNLIKELY(heap.program != nullptr)) chain_remove(heap.program->parked, pool);
   pool->state = SliceState::partial;
   pool->parked_list.count = live;
-  chain_push(heap.chains[pool->size_class], pool);
 }
 
 // Bytes of a pool that were never handed out.
@@ -167,11 +169,6 @@ bool pool_bump(Heap& heap, BlockPool* pool) {
   return true;
 }
 
-// Whether a partial pool has nothing to give.
-bool pool_is_full(const BlockPool& pool) {
-  return list_is_empty(pool.parked_list) && pool.size == pool.capacity && pool_hidden(&pool) == 0;
-}
-
 // Notes whether the blocks of a wide pool, all handed out, are filled.
 void pool_judge(Heap& heap, const BlockPool& pool) {
   size_t size = class_size(pool.size_class);
@@ -186,9 +183,9 @@ void active_put_away(Heap& heap, BlockPool* pool) {
   if (pool->parked_list.count <= 0) {
     pool_release(heap, pool);
   } else if (pool_is_full(*pool)) {
-    pool_park(pool);
+    pool_park(heap, pool);
   } else {
-    chain_push(heap.chains[pool->size_class], pool);
+    chain_push(heap.chains[pool->size_class].first, pool);
   }
 }
 
@@ -237,7 +234,7 @@ bool heap_refill(Heap& heap, unsigned size_class) {
   // Advance.
   while (chain.first != nullptr) {
     BlockPool* pool = chain.first;
-    chain_remove(chain, pool);
+    chain_remove(chain.first, pool);
     pool_activate(heap, pool);
     if (PA_UNLIKELY(list_is_broken(*pool))) pool_give_up(pool);
     if (!list_is_empty(list) || pool_bump(heap, pool)) return true;
@@ -256,12 +253,13 @@ void heap_pool_settle(Heap& heap, BlockPool* pool) {
       return;  // kept: the next malloc of the class is likely to want it
     case SliceState::partial:
       if (pool->parked_list.count > 0) return;
-      chain_remove(heap.chains[pool->size_class], pool);
+      chain_remove(heap.chains[pool->size_class].first, pool);
       return pool_release(heap, pool);
     case SliceState::parked: {
       if (pool->parked_list.count > 0) return;
       int64_t live = block_pool_live(*pool);
-      return live == 0 ? pool_release(heap, pool) : pool_wake(heap, pool, live);
+      pool_unpark(heap, pool, live);
+      return live == 0 ? pool_release(heap, pool) : chain_push(heap.chains[pool->size_class].first, pool);
     }
     default:
       PA_VERIFY(!"a pool in none of its states");
@@ -329,8 +327,28 @@ int64_t heap_pool_live(const BlockPool& pool) {
 }
 
 void heap_pool_vacate(Heap& heap, BlockPool* pool) {
-  if (pool->state == SliceState::partial) chain_remove(heap.chains[pool->size_class], pool);
+  if (pool->state == SliceState::partial) {
+    chain_remove(heap.chains[pool->size_class].first, pool);
+  } else {
+    pool_unpark(heap, pool, 0);
+  }
   pool_release(heap, pool);
+}
+
+// A pool without a live block, whose list is empty, starts anew.
+static void pool_start_anew(Heap& heap, BlockPool* pool) {
+  heap.untouched_change -= int64_t(pool_untouched(*pool));
+  block_pool_set_size(*pool, 0);
+  pool_holes_forget(pool);
+  heap.untouched_change += int64_t(pool_untouched(*pool));
+}
+
+void heap_active_restart(Heap& heap, unsigned size_class) {
+  BlockPool* pool = heap.chains[size_class].active;
+  pool_clear(pool);
+  heap.active[size_class] = FreeList{list_end(*pool), 0};
+  pool_looked(pool) = 0;
+  pool_start_anew(heap, pool);
 }
 
 void heap_pool_evict(Heap& heap, unsigned size_class) {
@@ -341,17 +359,14 @@ void heap_pool_evict(Heap& heap, unsigned size_class) {
   // The owner may release the pool before it looks at this list again, and then nobody may look for the list's end
   // there.
   __atomic_store_n(&heap.active[size_class].head, &no_block.end, __ATOMIC_RELAXED);
-  heap.untouched_change -= int64_t(pool_untouched(*pool));
   pool_clear(pool);
   // The owner may be reading what stands there, in list_pop.
   __atomic_store_n(&pool->list, &pool->parked_list, __ATOMIC_RELAXED);
   pool->parked_list = FreeList{list_end(*pool), 0};
-  block_pool_set_size(*pool, 0);
-  pool_holes_forget(pool);
+  pool_start_anew(heap, pool);
   SliceState state = SliceState::partial;
   __atomic_store(&pool->state, &state, __ATOMIC_RELAXED);
-  heap.untouched_change += int64_t(pool_untouched(*pool));
-  chain_push(chain, pool);
+  chain_push(chain.first, pool);
   heap.has_evicted = true;
   pages_purge(slice_address(pool), slices_span(pool, pool->slice_count));
 }
@@ -418,33 +433,11 @@ void* heap_alloc(Heap& heap, unsigned size_class) {
 
 PA_NOINLINE void* heap_malloc_slow(size_t size) {
   unsigned c = size_class_of(size);
+  if (ProgramHeap* target = program_target; PA_UNLIKELY(target != nullptr)) return program_alloc(*target, size);
   Heap* heap = thread_heap;
   if (PA_UNLIKELY(!heap_is_usable(heap))) heap = heap_attach();
   if (PA_UNLIKELY(heap == nullptr)) return shared_alloc(c);
   return PA_UNLIKELY(sample_is_on()) ? sample_malloc(*heap, c, size) : heap_alloc(*heap, c);
-}
-
-bool heap_is_valid(const Heap& heap) {
-  const unsigned excess = heap_vanished_count();
-  auto pool_is_valid = [&](const BlockPool* pool, unsigned c, SliceState state) {
-    return pool->owner == &heap && pool->size_class == c && pool->state == state &&
-           block_pool_is_valid(*pool, slice_address(pool), class_size(c), pool_holes(pool), excess);
-  };
-  for (unsigned c = 0; c < kClassCount; c++) {
-    const PoolChain& chain = heap.chains[c];
-    const FreeList& list = heap.active[c];
-    // nullptr: in the shared heap, before it is used.
-    bool is_nowhere = list.head == &no_block.end || list.head == nullptr;
-    if (chain.active == nullptr && (!is_nowhere || list.count > excess)) return false;
-    if (chain.active != nullptr && chain.seized == nullptr && !pool_is_valid(chain.active, c, SliceState::active))
-      return false;
-    const BlockPool* before = nullptr;
-    for (const BlockPool* each = chain.first; each != nullptr; before = each, each = each->next) {
-      if (each->prev != before || !pool_is_valid(each, c, SliceState::partial)) return false;
-      if (pool_is_full(*each)) return false;
-    }
-  }
-  return meter_is_valid(heap);
 }
 
 }  // namespace poolalloc

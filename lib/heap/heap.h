@@ -61,6 +61,7 @@ enum class HeapState : uint32_t {
   orphan,    // its thread has ended; waits to be adopted
   vanished,  // as its thread left it, which a fork has not brought along; whoever comes first makes it an orphan
   shared,    // serves the threads that may not have one of their own any more
+  program,   // serves who asks for it (program_heap.h)
   lost,      // to this process, which was forked while the heap was being changed; locked for ever
 };
 
@@ -72,6 +73,9 @@ struct SmallLists {
 };
 
 struct Heap;
+struct ProgramHeap;
+// How deep a thread's targets nest (program_heap.h).
+inline constexpr unsigned kTargetsMost = 8;
 
 // What others look at of every heap. Apart from the heaps, close together: a fork writes to all of them, and each page
 // that it writes to is copied.
@@ -87,25 +91,28 @@ struct alignas(kCacheLine) Heap {
   FreeList active[kClassCount];  // Synchronization: owner only, but see evict.h
   SmallLists small_lists;        // Synchronization: owner only; constant but for sampling
 
-  PoolChain chains[kClassCount];     // Synchronization: lock
-  RemoteBatch batches[kBatchCount];  // Synchronization: while a BatchesHeld lives (evict.h)
-  unsigned batch_cursor;             // Synchronization: as batches
-  RemoteOutbox outbox;               // Synchronization: as batches
-  uint64_t patience_from;            // the window of time that patience is from. Synchronization: owner only
-  unsigned spared_count;             // of all classes; see heap_pool_trap. Synchronization: owner only
-  uint64_t walked_window;            // when the chains were last walked; see holes.h. Synchronization: owner only
-  uint32_t paths_since_walk;         // slow paths. Synchronization: owner only
-  uint32_t walk_patience;            // how many make a walk due. Synchronization: owner only
-  int64_t loose;                     // this heap's part of accounts.pool_loose. Synchronization: lock
-  uint32_t filled;                   // bytes of holes, not yet noted as needed again. Synchronization: lock
-  Atomic<uint32_t> batches_busy;     // the owner is at its batches
-  Atomic<uint32_t> batches_seized;   // or somebody else may be. Synchronization: written under lock
-  uint64_t seized_ms;                // when they, and lists, were last seized. Synchronization: lock
-  int64_t untouched_change;          // of accounts.untouched, not yet added to it. Synchronization: lock
-  Density density;                   // of blocks in wide pools. Synchronization: lock
-  bool has_evicted;                  // there may be pools without a live block on chains. Synchronization: lock
-  bool is_trimmed;                   // an orphan since it has changed. Synchronization: lock
-  uint64_t changed_ms;               // when an orphan has, or became one. Synchronization: lock
+  PoolChain chains[kClassCount];       // Synchronization: lock
+  RemoteBatch batches[kBatchCount];    // Synchronization: while a BatchesHeld lives (evict.h)
+  unsigned batch_cursor;               // Synchronization: as batches
+  RemoteOutbox outbox;                 // Synchronization: as batches
+  uint64_t patience_from;              // the window of time that patience is from. Synchronization: owner only
+  unsigned spared_count;               // of all classes; see heap_pool_trap. Synchronization: owner only
+  uint64_t walked_window;              // when the chains were last walked; see holes.h. Synchronization: owner only
+  uint32_t paths_since_walk;           // slow paths. Synchronization: owner only
+  uint32_t walk_patience;              // how many make a walk due. Synchronization: owner only
+  int64_t loose;                       // this heap's part of accounts.pool_loose. Synchronization: lock
+  uint32_t filled;                     // bytes of holes, not yet noted as needed again. Synchronization: lock
+  Atomic<uint32_t> batches_busy;       // the owner is at its batches
+  Atomic<uint32_t> batches_seized;     // or somebody else may be. Synchronization: written under lock
+  uint64_t seized_ms;                  // when they, and lists, were last seized. Synchronization: lock
+  int64_t untouched_change;            // of accounts.untouched, not yet added to it. Synchronization: lock
+  Density density;                     // of blocks in wide pools. Synchronization: lock
+  bool has_evicted;                    // there may be pools without a live block on chains. Synchronization: lock
+  bool is_trimmed;                     // an orphan since it has changed. Synchronization: lock
+  uint64_t changed_ms;                 // when an orphan has, or became one. Synchronization: lock
+  ProgramHeap* program;                // which this is a part of; nullptr: a thread's. Synchronization: constant
+  ProgramHeap* targets[kTargetsMost];  // the last one is in force. Synchronization: owner only
+  unsigned target_count;
 
   // Messages from other threads, newest first; see remote.h. Synchronization: atomic.
   alignas(kCacheLine) Atomic<Block*> mailbox;
@@ -154,8 +161,10 @@ void heap_pool_settle(Heap& heap, BlockPool* pool);
 // How many live blocks a pool has at most, for whoever holds the heap's lock; what its owner frees meanwhile
 // may still be counted. -1: it is active, or its owner is about to look at it, and still needs it.
 int64_t heap_pool_live(const BlockPool& pool);
-// Releases a pool that is not active and whose live blocks are all on their way to the heap.
+// Releases a pool that is not active and whose live blocks are all on their way to the heap, or are to go with it.
 void heap_pool_vacate(Heap& heap, BlockPool* pool);
+// All blocks of the active pool are gone at once: it is as if it were new. For a program heap.
+void heap_active_restart(Heap& heap, unsigned size_class);
 // For a heap that loses its thread: takes the active pools out of use, releases pools without a live block, and
 // takes what walks have found (holes.h) out of the accounts. The owner, or for a heap without one.
 void heap_retire(Heap& heap);

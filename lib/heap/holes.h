@@ -24,6 +24,11 @@ inline unsigned pool_hidden(const BlockPool* pool) {
   return block_pool_hidden(*pool, class_size(pool->size_class), pool_holes(pool));
 }
 
+// Whether a partial pool has nothing to give.
+inline bool pool_is_full(const BlockPool& pool) {
+  return list_is_empty(pool.parked_list) && pool.size == pool.capacity && pool_hidden(&pool) == 0;
+}
+
 // Puts blocks of a hole on the list of a pool that has none left; false: there is no hole. heap.lock held.
 bool pool_fill(Heap& heap, BlockPool* pool);
 // Forgets the holes of a pool without a live block.

@@ -7,20 +7,30 @@
 #include "chunk/extent.h"
 #include "chunk/purge.h"
 #include "heap/heap.h"
+#include "heap/program_heap.h"
 #include "heap/purge_thread.h"
 #include "heap/usage.h"
 
 namespace poolalloc {
 namespace {
 
-// What is done after a block has been claimed or has changed.
-void* claimed(void* block, size_t size) {
+// What is done after an extent has been claimed, or has changed.
+void claimed(size_t size) {
   constexpr size_t kExchangedLeast = size_t{1} << 20;
   size_t taken = extents_clean_taken(kExchangedLeast);
   if (taken != 0) purge_in_exchange(taken, MemoryKind::slices);
-  if (block != nullptr) usage_note(divide_up(size, kSliceSize));
+  usage_note(divide_up(size, kSliceSize));
   purge_thread_look();
-  return block;
+}
+
+// The same for a fresh one, if there is one, which is the thread's target's from here on. nullptr: it cannot be.
+void* claimed_for_target(void* block, size_t size) {
+  if (block == nullptr) return nullptr;
+  claimed(size);
+  ProgramHeap* target = program_target;
+  if (PA_LIKELY(target == nullptr) || program_large_adopt(*target, block)) return block;
+  extent_release(block);
+  return nullptr;
 }
 
 }  // namespace
@@ -28,7 +38,7 @@ void* claimed(void* block, size_t size) {
 ExtentClaim large_claim(size_t size, size_t alignment, bool cleared) {
   if (!large_is_possible(size, alignment)) return {nullptr, false};
   ExtentClaim claim = extent_claim(size != 0 ? size : 1, alignment, cleared);
-  claimed(claim.block, size);
+  claim.block = claimed_for_target(claim.block, size);
   return claim;
 }
 
@@ -40,25 +50,40 @@ void* large_alloc(size_t size, size_t alignment, bool* zeroed) {
 
 void* large_alloc_growing(size_t size, size_t old_size) {
   if (size <= kPoolBlockMax || !large_is_possible(size, 1)) return nullptr;
-  return claimed(extent_claim_growing(size, old_size), size);
+  return claimed_for_target(extent_claim_growing(size, old_size), size);
 }
 
 size_t large_usable_size(const void* p) { return extent_block_size(p); }
 
 bool large_free(void* p) {
+  if (program_has_large()) program_large_forget(p);
   size_t released = extent_release(p);
   if (released == 0) return false;
   heap_slow_path_end(released);
   return true;
 }
 
-void* large_resize(void* p, size_t new_size) {
+// Changes the size of a block, also for the program heap that it is in. Where it is then; nullptr: nothing has changed.
+template <typename Resize>
+static void* resized_for_holder(void* p, size_t new_size, Resize resize) {
   if (!large_is_possible(new_size, 1)) return nullptr;
-  size_t old_size = extent_block_size(p);
-  void* resized = extent_resize(p, new_size) ? p : extent_move(p, new_size);
+  const size_t old_size = extent_block_size(p);
+  ProgramHeap* const holder = program_has_large() ? program_large_forget(p) : nullptr;
+  void* resized = holder == nullptr || program_large_fits(*holder, new_size) ? resize() : nullptr;
+  // It was there before, and there is a record for it.
+  if (PA_UNLIKELY(holder != nullptr)) program_large_adopt(*holder, resized != nullptr ? resized : p, true);
   if (resized == nullptr) return nullptr;
   if (new_size < old_size) heap_slow_path_end(old_size - new_size);
-  return claimed(resized, new_size);
+  claimed(new_size);
+  return resized;
+}
+
+bool large_expand(void* p, size_t new_size) {
+  return resized_for_holder(p, new_size, [=] { return extent_resize(p, new_size) ? p : nullptr; }) != nullptr;
+}
+
+void* large_resize(void* p, size_t new_size) {
+  return resized_for_holder(p, new_size, [=] { return extent_resize(p, new_size) ? p : extent_move(p, new_size); });
 }
 
 }  // namespace poolalloc

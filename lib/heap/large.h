@@ -35,5 +35,7 @@ bool large_free(void* p);
 // Changes the size of a large block without copying; returns the block, perhaps elsewhere, or nullptr if that cannot be
 // done (the block is then as it was).
 void* large_resize(void* p, size_t new_size);
+// The same, but the block stays where it is; false: it would have to move.
+bool large_expand(void* p, size_t new_size);
 
 }  // namespace poolalloc

@@ -3,7 +3,7 @@
 // Always holds: a Heap is in the list of all heaps from its creation on; it is among the orphans while
 // it is one, vanished or not, except on its way there and back. Whatever a fork finds under way here the
 // child can do without, because each change is one write in the end (lock.h on borrowing).
-// Who may use it: thread.cc and fork.cc.
+// Who may use it: thread.cc, fork.cc and program_heap.cc.
 #pragma once
 
 #include <pthread.h>
@@ -28,5 +28,9 @@ struct HeapRegistry {
 };
 
 extern constinit HeapRegistry registry;
+
+// A new heap, locked, at the front of an object of so many bytes, which are zero else; nullptr: no memory.
+// registry.lock held.
+Heap* heap_create(size_t size);
 
 }  // namespace poolalloc

@@ -10,6 +10,7 @@
 #include "heap/evict.h"
 #include "heap/find.h"
 #include "heap/misuse.h"
+#include "heap/program_heap.h"
 
 namespace poolalloc {
 namespace {
@@ -158,6 +159,28 @@ void batch_age(Heap& heap) {
 
 RemoteBatch& batch_for(Heap& heap, const BlockPool* pool) { return heap.batches[pool_hash(pool) % kBatchCount]; }
 
+// Puts a freed block into the batch for its pool. The owner is at its batches.
+PA_INLINE void batch_add(Heap& heap, RemoteBatch& batch, BlockPool* pool, Block* block) {
+  if (PA_LIKELY(batch.pool == pool)) {
+    chaos_middle();
+    block->link = link_to(block, batch.head);
+    compiler_barrier();  // a fork between the lines finds a whole list
+    batch.head = block;
+    batch.count++;
+  } else {
+    if (batch.pool != nullptr) batch_put_out(heap, batch);
+    block->link = link_to(block, list_end(*pool));
+    batch.head = batch.last = block;
+    batch.count = 1;
+    batch.seen = 0;
+    batch.limit = uint16_t(batch_limit(*pool));
+    compiler_barrier();
+    batch.pool = pool;
+    batch_age(heap);
+  }
+  if (batch.count >= batch.limit && batch.pool != nullptr) batch_send(heap, batch);
+}
+
 // Splices a message's batch into its pool.
 void message_splice(Heap& heap, Block* last) {
   Block* head = message_head(last);
@@ -199,6 +222,7 @@ unsigned remote_take(Heap& heap, Heap** owners) {
 void remote_free(BlockPool* pool, Block* block) {
   Heap* heap = thread_heap;
   if (PA_UNLIKELY(!heap_is_usable(heap))) {
+    if (program_of(pool) != nullptr) return program_free(pool, block);
     bool one_of_few = heap == nullptr && frees_without_heap < kFreesWithoutHeap;
     frees_without_heap += one_of_few;
     heap = one_of_few ? nullptr : heap_attach();
@@ -207,26 +231,13 @@ void remote_free(BlockPool* pool, Block* block) {
       return mailbox_push(*pool->owner, block, block, 1);
     }
   }
-  BatchesHeld held(*heap);
-  RemoteBatch& batch = batch_for(*heap, pool);
-  if (PA_LIKELY(batch.pool == pool)) {
-    chaos_middle();
-    block->link = link_to(block, batch.head);
-    compiler_barrier();  // a fork between the lines finds a whole list
-    batch.head = block;
-    batch.count++;
-  } else {
-    if (batch.pool != nullptr) batch_put_out(*heap, batch);
-    block->link = link_to(block, list_end(*pool));
-    batch.head = batch.last = block;
-    batch.count = 1;
-    batch.seen = 0;
-    batch.limit = uint16_t(batch_limit(*pool));
-    compiler_barrier();
-    batch.pool = pool;
-    batch_age(*heap);
+  {
+    BatchesHeld held(*heap);
+    RemoteBatch& batch = batch_for(*heap, pool);
+    // There is no batch for a program heap's pool.
+    if (PA_LIKELY(batch.pool == pool || program_of(pool) == nullptr)) return batch_add(*heap, batch, pool, block);
   }
-  if (batch.count >= batch.limit && batch.pool != nullptr) batch_send(*heap, batch);
+  program_free(pool, block);
 }
 
 void remote_flush(Heap& heap) {

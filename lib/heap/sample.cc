@@ -68,16 +68,21 @@ void list_put(FreeList& list, Block* head) {
   compiler_barrier();
 }
 
+// Leads the heap's small_lists to the metered lists, which have no blocks.
+void lists_lead_here(Heap& heap) {
+  for (FreeList& list : heap.meter.lists) list.head = &no_block.end;
+  compiler_barrier();
+  for (unsigned i = 0; i <= kSmallMax / 16; i++)
+    heap.small_lists.offset[i] = uint16_t(offsetof(Heap, meter.lists) + kSizeClasses.small[i] * sizeof(FreeList));
+}
+
 void meter_start(Heap& heap) {
   Meter& meter = heap.meter;
   uint64_t random[2];
   os_random(random);
   meter.random = random_mix(random[0] ^ random_mix(random[1] + address_of(&heap)) ^ os_clock_ms());
   meter.until = draw(meter);
-  for (FreeList& list : meter.lists) list.head = &no_block.end;
-  compiler_barrier();
-  for (unsigned i = 0; i <= kSmallMax / 16; i++)
-    heap.small_lists.offset[i] = uint16_t(offsetof(Heap, meter.lists) + kSizeClasses.small[i] * sizeof(FreeList));
+  lists_lead_here(heap);
   meter.is_on = true;
 }
 static_assert(offsetof(Heap, meter) + sizeof(Meter) <= UINT16_MAX, "an offset has 16 bits");
@@ -201,6 +206,16 @@ void meter_return(Heap& heap) {
     }
   }
   heap.meter.due = 0;
+}
+
+void meter_divert(Heap& heap) {
+  if (!heap.meter.is_on) return lists_lead_here(heap);
+  LockGuard held(heap.gate->lock);
+  meter_return(heap);
+}
+
+void meter_undivert(Heap& heap) {
+  if (!heap.meter.is_on) heap.small_lists = kSmallLists;
 }
 
 void meter_reseed(Heap& heap) { heap.meter.random = random_mix(heap.meter.random ^ uint64_t(os_process_id())); }

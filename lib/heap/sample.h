@@ -59,6 +59,9 @@ void* sample_malloc(Heap& heap, unsigned size_class, size_t size);
 // Gives what is on metered lists back to the pools; the next malloc of a class is as likely to be sampled as any.
 // heap.lock held.
 void meter_return(Heap& heap);
+// Sees to it that every malloc takes the slow path, which then serves it without the heap; and ends that. The owner.
+void meter_divert(Heap& heap);
+void meter_undivert(Heap& heap);
 // In the child of a fork: its thread draws other numbers than the parent's.
 void meter_reseed(Heap& heap);
 

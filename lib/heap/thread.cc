@@ -11,6 +11,7 @@
 #include "chunk/purge.h"
 #include "heap/evict.h"
 #include "heap/misuse.h"
+#include "heap/program_heap.h"
 #include "heap/registry.h"
 #include "heap/remote.h"
 #include "os/os.h"
@@ -48,6 +49,9 @@ constinit Heap shared_heap{
     .has_evicted = false,
     .is_trimmed = false,
     .changed_ms = 0,
+    .program = nullptr,
+    .targets = {},
+    .target_count = 0,
     .mailbox = {nullptr},
     .mail_count = {0},
     .mail_patience = {kMailPatience},
@@ -59,7 +63,7 @@ constinit HeapRegistry registry{
     .lock = {{0}, LockRank::heaps},
     .all = {&shared_gate},
     .orphans = nullptr,
-    .memory = {nullptr, kOsSourceCapacity, 0, nullptr, nullptr},
+    .memory = pool_without_buffer(kOsSourceCapacity),
     .gate = nullptr,
     .vanished = 0,
     .owned = {0},
@@ -117,6 +121,8 @@ void thread_ends(void*) {
   if (!heap_is_usable(thread_heap)) return;
   // Acquire: what this thread itself has set is what matters.
   if (void (*before)() = heap_before_detach.load_acquire()) before();
+  while (program_pop()) {
+  }
   heap_detach(thread_heap);
 }
 
@@ -138,8 +144,20 @@ Heap* heap_take() {
     if (gate->state.load_relaxed() == HeapState::vanished) heap_inherit(*gate->heap);
     return gate->heap;
   }
+  return heap_create(sizeof(Heap));
+}
+
+// The key whose destructor lets go of heaps; whether there is one. registry.lock held.
+bool key_make() {
+  if (!registry.key_created) registry.key_created = pthread_key_create(&registry.key, thread_ends) == 0;
+  return registry.key_created;
+}
+
+}  // namespace
+
+Heap* heap_create(size_t size) {
   HeapGate* gate = gate_make();
-  Heap* heap = static_cast<Heap*>(pool_alloc(registry.memory, sizeof(Heap), kCacheLine, kOsSource));
+  Heap* heap = static_cast<Heap*>(pool_alloc(registry.memory, size, kCacheLine, kOsSource));
   if (gate == nullptr || heap == nullptr) return nullptr;
   // Fresh mappings are zero, which is an empty heap but for these.
   for (FreeList& list : heap->active) list.head = &no_block.end;
@@ -155,18 +173,12 @@ Heap* heap_take() {
   return heap;
 }
 
-// The key whose destructor lets go of heaps; whether there is one. registry.lock held.
-bool key_make() {
-  if (!registry.key_created) registry.key_created = pthread_key_create(&registry.key, thread_ends) == 0;
-  return registry.key_created;
-}
-
-}  // namespace
-
 void heap_inherit(Heap& heap) {
   heap_collect(heap);
   heap_retire(heap);
   heap.batches_busy.store_relaxed(0);
+  heap.target_count = 0;
+  meter_undivert(heap);
   heap.gate->state.store_relaxed(HeapState::orphan);
   heap_changed(heap);
 }

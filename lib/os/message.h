@@ -1,4 +1,4 @@
-// One line for stderr, put together on the stack.
+// One line for stderr, or for who has asked for messages, put together on the stack.
 //
 // Always holds: begins with the library's prefix, ends with one newline, is written by one call,
 // never allocates; what does not fit is cut off, not overrun.
@@ -8,9 +8,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/atomic.h"
 #include "os/os.h"
 
 namespace poolalloc {
+
+// Who gets messages instead of stderr. Synchronization: `context` is written before `function`, with release.
+struct MessageSink {
+  Atomic<void (*)(const char* line, size_t length, void* context)> function;  // nullptr: stderr
+  Atomic<void*> context;
+};
+inline constinit MessageSink message_sink{{nullptr}, {nullptr}};
+
+constexpr char upper_case(char c) { return c >= 'a' && c <= 'z' ? char(c - 'a' + 'A') : c; }
 
 class Message {
  public:
@@ -18,6 +28,12 @@ class Message {
 
   Message& text(const char* s) {
     while (*s != 0) put(*s++);
+    return *this;
+  }
+  Message& character(char c) { return put(c), *this; }
+  // In capitals.
+  Message& upper(const char* s) {
+    while (*s != 0) put(upper_case(*s++));
     return *this;
   }
   Message& number(uint64_t value) { return digits(value, 10, 1); }
@@ -36,6 +52,11 @@ class Message {
     return text(kUnits[unit]);
   }
   void send() {
+    // Acquire: the context.
+    if (auto function = message_sink.function.load_acquire(); function != nullptr) {
+      line_[length_] = 0;
+      return function(line_, length_, message_sink.context.load_relaxed());
+    }
     line_[length_++] = '\n';
     os_write(line_, length_);
   }

@@ -62,7 +62,15 @@ WordState os_word_look(const void* p);
 uint64_t os_clock_ms();
 
 // Identifies the calling thread among the living ones; never 0.
-uintptr_t os_thread_id();
+inline uintptr_t os_thread_id() {
+#if defined(__x86_64__)
+  uintptr_t self;
+  __asm__("mov %%fs:0, %0" : "=r"(self));
+  return self;
+#else
+  return address_of(__builtin_thread_pointer());
+#endif
+}
 // The number by which the system knows the calling thread, and debuggers name it.
 unsigned os_thread_number();
 // Identifies the process; changes in the child of a fork.

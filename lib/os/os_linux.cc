@@ -281,16 +281,6 @@ WordState os_word_look(const void* p) {
   return result == -EAGAIN ? WordState::set : failed(result) ? WordState::unreadable : WordState::zero;
 }
 
-uintptr_t os_thread_id() {
-#if defined(__x86_64__)
-  uintptr_t self;
-  __asm__("mov %%fs:0, %0" : "=r"(self));
-  return self;
-#else
-  return address_of(__builtin_thread_pointer());
-#endif
-}
-
 unsigned os_thread_number() { return unsigned(system_call(SYS_gettid)); }
 
 int os_process_id() { return int(system_call(SYS_getpid)); }

@@ -13,7 +13,8 @@
 namespace poolalloc {
 namespace {
 
-constexpr size_t kHeaderSize = round_up(sizeof(Pool), kBlockAlignment);
+// A chained pool has the fields that are not only the first one's.
+constexpr size_t kHeaderSize = round_up(offsetof(Pool, taken), kBlockAlignment);
 
 // Bytes before the next block of this alignment, counted from p.
 size_t pool_offset(const Pool& pool, size_t alignment) {
@@ -33,7 +34,22 @@ void* pool_bump(Pool& pool, size_t size, size_t alignment) {
   return byte_offset(pool.p, offset);
 }
 
+// A buffer for the chain; nullptr: no memory, or the limit.
+void* buffer_acquire(Pool& first, size_t size, const PoolSource& source) {
+  if (first.limit != 0 && (first.taken > first.limit || size > first.limit - first.taken)) return nullptr;
+  void* buffer = source.acquire(size);
+  if (buffer != nullptr) first.taken += size;
+  return buffer;
+}
+
 Pool& pool_current(Pool& pool) { return pool.current != nullptr ? *pool.current : pool; }
+const Pool& pool_current(const Pool& pool) { return pool.current != nullptr ? *pool.current : pool; }
+
+// From here on blocks come from `next`, which is empty.
+void pool_make_current(Pool& first, Pool& next) {
+  first.before = next.before = first.before + pool_current(first).size;
+  first.current = &next;
+}
 
 // Capacity of the pool to chain behind `current`: twice as much, within the limits. A first pool
 // above the limit is what the caller wants pools to be like.
@@ -45,11 +61,16 @@ size_t pool_growth(const Pool& first, const Pool& current) {
 }
 
 // Chains a pool of `capacity` bytes behind `current`; nullptr when there is no memory.
-Pool* pool_grow(Pool& current, size_t capacity, const PoolSource& source) {
-  void* buffer = capacity <= kRequestMax - kHeaderSize ? source.acquire(kHeaderSize + capacity) : nullptr;
+Pool* pool_grow(Pool& first, Pool& current, size_t capacity, const PoolSource& source) {
+  bool is_possible = capacity <= kRequestMax - kHeaderSize;
+  void* buffer = is_possible ? buffer_acquire(first, kHeaderSize + capacity, source) : nullptr;
   if (buffer == nullptr) return nullptr;
   Pool* grown = static_cast<Pool*>(buffer);
-  *grown = Pool{byte_offset(buffer, kHeaderSize), capacity, 0, current.next, nullptr};
+  grown->p = byte_offset(buffer, kHeaderSize);
+  grown->capacity = capacity;
+  grown->size = 0;
+  grown->next = current.next;
+  grown->current = nullptr;
   current.next = grown;
   return grown;
 }
@@ -61,8 +82,9 @@ size_t pool_natural_alignment(size_t size) {
 }
 
 Pool pool_init(size_t capacity, const PoolSource& source) {
-  void* buffer = capacity != 0 ? source.acquire(capacity) : nullptr;
-  return Pool{buffer, capacity, 0, nullptr, nullptr};
+  Pool pool = pool_without_buffer(capacity);
+  if (capacity != 0) pool.p = buffer_acquire(pool, capacity, source);
+  return pool;
 }
 
 void* pool_alloc(Pool& pool, size_t size, size_t alignment, const PoolSource& source) {
@@ -73,18 +95,18 @@ void* pool_alloc(Pool& pool, size_t size, size_t alignment, const PoolSource& so
   if (slack > kRequestMax - kHeaderSize || size > kRequestMax - kHeaderSize - slack) return nullptr;
 
   Pool* current = &pool_current(pool);
-  if (current == &pool && pool.p == nullptr && size + slack <= pool.capacity) pool.p = source.acquire(pool.capacity);
+  if (current == &pool && pool.p == nullptr && size + slack <= pool.capacity)
+    pool.p = buffer_acquire(pool, pool.capacity, source);
   if (pool_has_room(*current, size, alignment)) return pool_bump(*current, size, alignment);
 
-  // Advance. A pool in use that is too full is passed for good, so each is passed once per reset; an
-  // empty one that is too small is kept for later by putting a new pool before it.
+  // Advance. A pool in use behind the current one was made for one block: it is passed, once per reset; an empty one
+  // that is too small is kept for later by putting a new pool before it.
   while (current->next != nullptr) {
     Pool* next = current->next;
-    bool has_room = pool_has_room(*next, size, alignment);
-    if (!has_room && next->size == 0) break;
+    if (next->size == 0 && !pool_has_room(*next, size, alignment)) break;
     current = next;
-    if (!has_room) continue;
-    pool.current = current;
+    if (current->size != 0) continue;
+    pool_make_current(pool, *current);
     return pool_bump(*current, size, alignment);
   }
 
@@ -92,10 +114,12 @@ void* pool_alloc(Pool& pool, size_t size, size_t alignment, const PoolSource& so
   bool oversize = size + slack > growth;
   // A pool made for one block is full, so the current one, which may still have room, stays current.
   Pool* behind = oversize ? &pool_current(pool) : current;
-  Pool* grown = pool_grow(*behind, oversize ? size + slack : growth, source);
+  Pool* grown = pool_grow(pool, *behind, oversize ? size + slack : growth, source);
   if (grown == nullptr) return nullptr;
-  if (!oversize) pool.current = grown;
+  grown->before = pool_used(pool);
+  if (!oversize) pool_make_current(pool, *grown);
   void* block = pool_bump(*grown, size, alignment);
+  if (oversize) pool.before += grown->size;
   PA_CHECK(pool_is_valid(pool));
   return block;
 }
@@ -120,9 +144,34 @@ void* pool_realloc(Pool& pool, void* block, size_t old_size, size_t new_size, co
   return moved;
 }
 
+size_t pool_used(const Pool& pool) { return pool.before + pool_current(pool).size; }
+
+PoolMark pool_mark(const Pool& pool) { return {pool.current, pool_current(pool).size, pool.before}; }
+
+void pool_rewind(Pool& pool, const PoolMark& mark) {
+  const size_t used = mark.before + mark.size;
+  const Pool* last = &pool_current(pool);
+  Pool* first = mark.current != nullptr ? mark.current : &pool;
+  bool is_behind = first == last;
+  // What has been filled since is up to `last`, and in a row behind it: pools for one block each.
+  for (Pool* each = first->next; each != nullptr; each = each->next) {
+    if (each->size != 0 && each->before >= used) {
+      each->size = 0;
+    } else if (is_behind) {
+      break;
+    }
+    is_behind |= each == last;
+  }
+  first->size = mark.size;
+  pool.current = mark.current;
+  pool.before = mark.before;
+  PA_CHECK(pool_is_valid(pool));
+}
+
 void pool_reset(Pool& pool) {
   for (Pool* each = &pool; each != nullptr; each = each->next) each->size = 0;
   pool.current = nullptr;
+  pool.before = 0;
   PA_CHECK(pool_is_valid(pool));
 }
 
@@ -133,18 +182,23 @@ void pool_free(Pool& pool, const PoolSource& source) {
     each = next;
   }
   if (pool.p != nullptr) source.release(pool.p, pool.capacity);
-  pool = Pool{nullptr, pool.capacity, 0, nullptr, nullptr};
+  const size_t limit = pool.limit;
+  pool = pool_without_buffer(pool.capacity);
+  pool.limit = limit;
 }
 
 bool pool_is_valid(const Pool& pool) {
   bool current_found = pool.current == nullptr || pool.current == &pool;
+  size_t before = 0, taken = pool.p != nullptr ? pool.capacity : 0;
   for (const Pool* each = &pool; each != nullptr; each = each->next) {
     if (each->p == nullptr && each->size != 0) return false;
     if (each->size > each->capacity) return false;
     if (each != &pool && each->current != nullptr) return false;
     current_found |= each == pool.current;
+    if (each != &pool_current(pool)) before += each->size;
+    if (each != &pool) taken += kHeaderSize + each->capacity;
   }
-  return current_found;
+  return current_found && before == pool.before && taken == pool.taken;
 }
 
 }  // namespace poolalloc

@@ -21,6 +21,12 @@
 
 namespace poolalloc {
 
+using Pool = poolalloc_pool;
+using PoolMark = poolalloc_pool_mark;
+
+// A pool without a buffer, which takes one of `capacity` bytes when it is first allocated from.
+constexpr Pool pool_without_buffer(size_t capacity) { return Pool{nullptr, capacity, 0, nullptr, nullptr, 0, 0, 0}; }
+
 // Where a chain's buffers come from. acquire returns `size` bytes aligned to kBlockAlignment, or
 // nullptr; release gets exactly what acquire returned, with the same size.
 struct PoolSource {
@@ -44,6 +50,15 @@ void* pool_alloc(Pool& pool, size_t size, size_t alignment, const PoolSource& so
 // when it shrinks or is the last block and fits, else by moving it. nullptr on failure: the block is
 // then untouched. A null block is allocated.
 void* pool_realloc(Pool& pool, void* block, size_t old_size, size_t new_size, const PoolSource& source);
+
+// How far the chain is used, and back to there: what was allocated since is gone, its buffers are kept. Marks taken
+// since, and all when the chain is reset or freed, are void; blocks from before must not have grown since. Amortised
+// O(1): a pool that was filled since is passed once.
+PoolMark pool_mark(const Pool& pool);
+void pool_rewind(Pool& pool, const PoolMark& mark);
+
+// Bytes handed out, gaps for alignment included.
+size_t pool_used(const Pool& pool);
 
 // Every pool empty again; buffers are kept for reuse in the same order.
 void pool_reset(Pool& pool);

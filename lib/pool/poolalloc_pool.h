@@ -6,6 +6,8 @@
  *   next is the pool that was chained behind this one, or NULL
  * and for the first pool only:
  *   current is the pool being handed out from; NULL means the first one itself
+ *   before is the sum of the sizes of all but the current pool, taken that of all buffers, with the
+ *   headers of chained pools
  * Fields may be read; only the pool functions write them.
  */
 #ifndef POOLALLOC_POOL_H
@@ -13,12 +15,23 @@
 
 #include <stddef.h>
 
-typedef struct Pool {
-  void *p;              /* the buffer, at least max_align_t-aligned */
-  size_t capacity;      /* bytes in the buffer */
-  size_t size;          /* bytes handed out, from the front */
-  struct Pool *next;    /* the next pool of the chain */
-  struct Pool *current; /* first pool only: where the next block is tried */
-} Pool;
+typedef struct poolalloc_pool {
+  void *p;                        /* the buffer, at least max_align_t-aligned */
+  size_t capacity;                /* bytes in the buffer */
+  size_t size;                    /* bytes handed out, from the front */
+  struct poolalloc_pool *next;    /* the next pool of the chain */
+  struct poolalloc_pool *current; /* first pool only: where the next block is tried */
+  size_t before;                  /* first pool: see above; others: bytes that the chain had handed out before this pool's
+                                     first block */
+  size_t taken;                   /* first pool only: bytes that buffers have taken */
+  size_t limit;                   /* first pool only: what they may take; 0: no limit */
+} poolalloc_pool;
+
+/* How far a chain was used at one moment. */
+typedef struct poolalloc_pool_mark {
+  poolalloc_pool *current;
+  size_t size;
+  size_t before;
+} poolalloc_pool_mark;
 
 #endif

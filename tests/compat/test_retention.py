@@ -96,13 +96,21 @@ def test_percent_of_a_cgroup(run, build, tmp_path, version):
 
 
 @pytest.mark.parametrize("name, value", [("limit", "x"), ("limit", ""), ("limit", ":"), ("limit", "0%"),
-                                         ("limit", "101%"), ("limit", "1G:"), ("limit", "12KB"), ("purge", "yes"),
+                                         ("limit", "101%"), ("limit", "1G:"), ("limit", "12KX"), ("purge", "yes"),
                                          ("purge_floor", "-1"), ("purge_floor", "5%"), ("purge_ceiling", "1e9"),
                                          ("purge_floor", "99999999999T")])
 def test_wrong_values_are_named(run, build, name, value):
     result = run([build("fill_and_free.c"), 100, 1], env={f"POOLALLOC_{name.upper()}": value})
     assert result.rc == 0 and result.err.count("\n") == 1
     assert result.err.startswith(f"poolalloc: POOLALLOC_{name.upper()}={value} is not one of "), result.err
+    assert ("a SIZE is a number of bytes, or one with K, M, G or T behind it" in result.err) == (name != "purge")
+
+
+@pytest.mark.parametrize("value", ["20M", "20m", "20MB", "20MiB", "0.02G", "20480k", "20971520"])
+def test_a_limit_is_understood_however_it_is_written(run, build, value):
+    got, error, full, _ = map(int, run([build("fill_and_free.c"), 5000, 500],
+                                       env={"POOLALLOC_LIMIT": f"none:{value}"}).ok().out.split())
+    assert error == errno.ENOMEM and 17 <= got <= 21 and full <= 24
 
 
 def test_percent_without_a_limit(run, build):

@@ -378,8 +378,17 @@ def test_after_a_wrong_value_the_default_is_in_force(program):
     assert_aborted(result, pointer_said("free_stack", result))
 
 
-@pytest.mark.parametrize("name", ["unknown", "foreig", "foreignx", "misus", "misuses", "lib"])
-def test_a_variable_that_is_no_option_is_nobodys_business(program, name):
+@pytest.mark.parametrize("name", ["unknown", "foreig", "foreignx", "foriegn", "misus", "misuses", "purge_flor", "x", ""])
+def test_a_variable_that_is_no_option_is_named(program, name):
+    result = run(program("nothing"), **{name: "loud"})
+    options = re.findall(r"^OPTION\((\w+),", (HERE.parents[1] / "lib/api/options.def").read_text(), re.M)
+    assert result.stderr == (f"poolalloc: POOLALLOC_{name.upper()} is not an option; there are "
+                             f"{' '.join(options).upper()}\n")
+    assert result.returncode == 0
+
+
+@pytest.mark.parametrize("name", ["lib", "test_build", "chaos_seconds"])
+def test_a_variable_of_the_projects_tools_is_nobodys_business(program, name):
     result = run(program("nothing"), **{name: "loud"})
     assert (result.returncode, result.stderr) == (0, "")
 

@@ -41,12 +41,12 @@
  *   lib/heap/fork.cc gate_take_or_pass a2bcd2ea1fa8
  *   lib/heap/fork.cc locks_untake 346b4984bcbf
  *   lib/heap/fork.cc locks_take 97ee0827d2eb
- *   lib/heap/fork.cc orphan_all_others 59b82fa5126d
+ *   lib/heap/fork.cc orphan_all_others e27869f3e444
  *   lib/heap/fork.cc fork_end 389348b8e8b3
  *   lib/heap/fork.cc orphans_drain 1f86010c6248
  *   lib/heap/fork.cc heap_fork_prepare dad6785b9ff1
  *   lib/heap/fork.cc heap_fork_parent db5d03e59bf4
- *   lib/heap/fork.cc heap_fork_child 18cf70497436
+ *   lib/heap/fork.cc heap_fork_child 1c3339eef2a7
  *   lib/heap/evict.cc heap_evict 45aa7d44ff0b
  */
 #define STDIO 2

@@ -13,7 +13,7 @@ FUNCTIONS = {
     "lib/os/lock.h": ["lock_try_acquire", "lock_release"],
     "lib/pool/block_pool.h": ["list_count_add", "list_pop", "list_push", "list_count_down"],
     "lib/heap/fast.h": ["heap_malloc", "heap_free"],
-    "lib/heap/heap.cc": ["seized_return", "pool_activate", "pool_deactivate", "pool_park", "pool_wake",
+    "lib/heap/heap.cc": ["seized_return", "pool_activate", "pool_deactivate", "pool_park", "pool_unpark",
                          "active_put_away", "evicted_release", "heap_refill", "heap_pool_settle", "heap_pool_trap",
                          "heap_pool_live", "heap_pool_vacate", "heap_pool_evict", "heap_alloc"],
     "lib/heap/evict.h": ["BatchesHeld", "~BatchesHeld"],
@@ -21,8 +21,8 @@ FUNCTIONS = {
                           "heap_evict"],
     "lib/heap/remote.cc": ["mailbox_put", "mailbox_push", "outbox_add", "outbox_take", "outbox_send",
                            "batch_put_out", "batch_send", "mailbox_look", "message_splice", "remote_take",
-                           "remote_free", "heap_collect", "reap_some", "heap_reap", "heap_drain_orphan"],
-    "lib/heap/thread.cc": ["heap_detach", "heap_take", "heap_attach"],
+                           "batch_add", "remote_free", "heap_collect", "reap_some", "heap_reap", "heap_drain_orphan"],
+    "lib/heap/thread.cc": ["heap_detach", "heap_take", "heap_create", "heap_attach"],
 }
 ACCESS = re.compile(r"_relaxed|_acquire|_release|_seq_cst|barrier|__atomic|LockGuard|BatchesHeld|\blist(\.|->)|\blist_\w+\("
                     r"|parked_list|seized|is_bare|pool->state|\w+_look\(|heap_pool_|heap_(collect|drain_orphan|refill)\("

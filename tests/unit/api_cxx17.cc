@@ -10,9 +10,12 @@
 #include <new>
 #include <type_traits>
 
-static_assert(std::is_trivially_copyable_v<Pool> && std::is_standard_layout_v<Pool>);
+static_assert(std::is_trivially_copyable_v<poolalloc_pool> && std::is_standard_layout_v<poolalloc_pool>);
 
 // Without the short names these are the program's.
+struct Pool {
+  int depth;
+};
 static int pool_alloc(int x) { return x + 1; }
 static int pool_free(int x) { return x - 1; }
 
@@ -33,7 +36,9 @@ int main(int argc, char**) {
   if (argc > 1) return 0;
   LAW(pool_alloc(pool_free(1)) == 1);
 
-  Pool pool = poolalloc_pool_init(100);
+  LAW(Pool{3}.depth == 3);
+
+  poolalloc_pool pool = poolalloc_pool_init(100);
   Node* list = nullptr;
   for (int i = 0; i < 10000; i++) {
     void* p = poolalloc_pool_alloc(&pool, sizeof(Node));

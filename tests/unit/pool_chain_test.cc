@@ -552,6 +552,90 @@ TEST_F(PoolChain, BehavesLikeTheModelUnderRandomUse) {
   }
 }
 
+// --- Marks -------------------------------------------------------------------------------------------------
+
+TEST_F(PoolChain, ARewindLeavesWhatWasThereAndNothingElse) {
+  struct Block {
+    char* p;
+    size_t size;
+    unsigned char value;
+  };
+  struct Marked {
+    PoolMark mark;
+    size_t blocks, used;
+  };
+  for (uint64_t seed = 0; seed < 60; seed++) {
+    SCOPED_TRACE(seed);
+    Random random(seed);
+    Pool pool = pool_init(random.size_up_to(5000), kSource);
+    std::vector<Block> blocks;
+    std::vector<Marked> marks;
+    for (int i = 0; i < 1500 && !HasFailure(); i++) {
+      const uint64_t what = random.below(100);
+      if (what < 80) {
+        const size_t size = random.size_up_to(6000);
+        char* p = static_cast<char*>(alloc(pool, size));
+        ASSERT_NE(p, nullptr);
+        const auto value = static_cast<unsigned char>(random.next() | 1);
+        memset(p, value, size);
+        blocks.push_back({p, size, value});
+      } else if (what < 90) {
+        marks.push_back({pool_mark(pool), blocks.size(), pool_used(pool)});
+      } else if (!marks.empty() && what < 99) {
+        const size_t to = random.below(marks.size());
+        pool_rewind(pool, marks[to].mark);
+        EXPECT_EQ(pool_used(pool), marks[to].used);
+        blocks.resize(marks[to].blocks);
+        // The mark itself can be gone back to again.
+        marks.resize(to + random.below(2));
+      } else {
+        pool_reset(pool);
+        blocks.clear();
+        marks.clear();
+        EXPECT_EQ(pool_used(pool), 0u);
+      }
+      ASSERT_TRUE(is_sound(pool));
+      for (const Block& b : blocks) ASSERT_TRUE(bytes_all(b.p, b.size, b.value)) << "overwritten";
+    }
+    pool_free(pool, kSource);
+  }
+}
+
+TEST_F(PoolChain, MarkingAndGoingBackAgainAndAgainTakesNoMoreBuffers) {
+  Pool pool = pool_init(100, kSource);
+  for (int i = 0; i < 50; i++) alloc(pool, 1000);
+  const PoolMark mark = pool_mark(pool);
+  size_t taken = 0;
+  for (int round = 0; round < 1000; round++) {
+    for (int i = 0; i < 20; i++) alloc(pool, i % 5 == 0 ? 20000 : 300);
+    pool_rewind(pool, mark);
+    if (round == 0) taken = pool.taken;
+  }
+  EXPECT_LE(pool.taken, taken * 2);
+  pool_free(pool, kSource);
+}
+
+TEST_F(PoolChain, TheLimitIsOfBuffersAndAFailureChangesNothing) {
+  Pool pool = pool_init(1000, kSource);
+  pool.limit = 50000;
+  std::vector<size_t> before;
+  while (true) {
+    before = snapshot(pool);
+    if (alloc(pool, 700) == nullptr) break;
+  }
+  EXPECT_EQ(snapshot(pool), before);
+  EXPECT_LE(pool.taken, 50000u);
+  EXPECT_GT(pool.taken, 30000u);
+  pool_reset(pool);
+  EXPECT_NE(alloc(pool, 700), nullptr) << "what was taken is there";
+  pool_free(pool, kSource);
+  EXPECT_EQ(pool.limit, 50000u);
+  EXPECT_EQ(pool.taken, 0u);
+  EXPECT_EQ(alloc(pool, 60000), nullptr);
+  EXPECT_NE(alloc(pool, 10000), nullptr);
+  pool_free(pool, kSource);
+}
+
 // --- The public functions' errno ------------------------------------------------------------------------------
 
 TEST(PublicPool, SaysWhyItFails) {
@@ -591,6 +675,32 @@ TEST(PublicPool, LeavesErrnoAloneWhenItSucceeds) {
   poolalloc_pool_reset(&pool);
   poolalloc_pool_free(&pool);
   EXPECT_EQ(errno, 1234);
+}
+
+TEST(PublicPool, MakesZerosAndStrings) {
+  poolalloc_pool pool = poolalloc_pool_init(1000);
+  for (int round = 0; round < 2; round++) {
+    char* text = poolalloc_pool_strdup(&pool, "a string");
+    EXPECT_STREQ(text, "a string");
+    char* printed = poolalloc_pool_printf(&pool, "%d %s %5000d", 42, text, 7);
+    ASSERT_NE(printed, nullptr);
+    EXPECT_EQ(strlen(printed), 3 + 8 + 1 + 5000u);
+    EXPECT_EQ(strncmp(printed, "42 a string ", 12), 0);
+    EXPECT_STREQ(poolalloc_pool_printf(&pool, "%s", ""), "");
+    char* zeros = static_cast<char*>(poolalloc_pool_alloc_zeroed(&pool, 300));
+    EXPECT_TRUE(bytes_all(zeros, 300, 0));
+    memset(zeros, 1, 300);
+    const poolalloc_pool_stats stats = poolalloc_pool_stats_get(&pool);
+    EXPECT_GE(stats.used_bytes, 9 + 5013 + 300u);
+    EXPECT_GE(stats.taken_bytes, stats.used_bytes);
+    EXPECT_EQ(stats.limit_bytes, 0u);
+    poolalloc_pool_reset(&pool);
+  }
+  poolalloc_pool_limit(&pool, 1);
+  errno = 0;
+  EXPECT_EQ(poolalloc_pool_printf(&pool, "%100000d", 1), nullptr);
+  EXPECT_EQ(errno, ENOMEM);
+  poolalloc_pool_free(&pool);
 }
 
 TEST(PublicPool, InitOfNothingIsNoFailure) {

@@ -30,9 +30,11 @@ def test_binaries_are_built():
     assert BINARIES, f"no unit tests in {BUILD}: build with -Dtests=true"
 
 
-@pytest.mark.parametrize("name", ["api_c11", "api_cxx17"])
-def test_public_header(name):
-    result = subprocess.run([BUILD / "tests" / name], capture_output=True, text=True, timeout=60)
+@pytest.mark.parametrize("library", ["", "libpoolalloc-secure.so"], ids=["", "secure"])
+@pytest.mark.parametrize("name", ["api_c11", "api_cxx17", "api_resources_17", "api_resources_20"])
+def test_public_header(name, library):
+    environment = {**os.environ, "LD_PRELOAD": str(BUILD / library)} if library else None
+    result = subprocess.run([BUILD / "tests" / name], env=environment, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stdout + result.stderr
 
 

@@ -1,0 +1,98 @@
+// What poolalloc.h has beyond malloc's family, heaps and pools apart.
+//
+// Always holds: what poolalloc.h says.
+// Who may use it: programs, through poolalloc.h.
+#define POOLALLOC_NO_SHORT_NAMES
+#include <errno.h>
+#include <string.h>
+
+#include "api/export.h"
+#include "api/glibc_api.h"
+#include "api/malloc_api.h"
+#include "api/options.h"
+#include "api/poolalloc.h"
+#include "chunk/accounts.h"
+#include "os/message.h"
+
+using namespace poolalloc;
+
+POOLALLOC_EXPORT size_t poolalloc_good_size(size_t size) { return api_good_size(size); }
+
+POOLALLOC_EXPORT void* poolalloc_expand(void* block, size_t size) { return api_expand(block, size) ? block : nullptr; }
+
+POOLALLOC_EXPORT void* poolalloc_recalloc(void* block, size_t count, size_t size) {
+  size_t total;
+  if (__builtin_mul_overflow(count, size, &total)) {
+    errno = ENOMEM;
+    return nullptr;
+  }
+  if (block == nullptr) return api_calloc(1, total);
+  const size_t before = api_usable_size(block);
+  char* moved = static_cast<char*>(api_realloc(block, total));
+  if (moved == nullptr) return nullptr;
+  // Up to where calloc has made it zero, too.
+  const size_t now = api_usable_size(moved);
+  if (now > before) memset(moved + before, 0, now - before);
+  return moved;
+}
+
+POOLALLOC_EXPORT void* poolalloc_aligned_realloc(void* block, size_t alignment, size_t size) {
+  if (!is_power_of_two(alignment)) {
+    errno = EINVAL;
+    return nullptr;
+  }
+  if (block == nullptr) return api_memalign(alignment, size);
+  if (size == 0) return api_realloc(block, 0);
+  if (address_of(block) % alignment == 0 && api_expand(block, size)) return block;
+  const size_t before = api_usable_size(block);
+  if (before == 0) {
+    errno = EINVAL;
+    return nullptr;
+  }
+  void* moved = api_alloc_in(api_heap_of(block), alignment, size, nullptr);
+  if (moved == nullptr) return nullptr;
+  memcpy(moved, block, before < size ? before : size);
+  free_for(Caller::realloc, block);
+  return moved;
+}
+
+POOLALLOC_EXPORT size_t poolalloc_trim(void) {
+  const uint64_t before = accounts.purged.load_relaxed();
+  api_malloc_trim(0);
+  return accounts.purged.load_relaxed() - before;
+}
+
+POOLALLOC_EXPORT int poolalloc_option_set(const char* name, const char* value) {
+  static constexpr int kErrors[] = {0, ENOENT, EINVAL, EPERM};
+  const int error = kErrors[unsigned(option_set(name, value))];
+  if (error == 0) return 0;
+  errno = error;
+  return -1;
+}
+
+POOLALLOC_EXPORT int poolalloc_option_get(const char* name, char* value, size_t size) {
+  const char* said = option_value(name);
+  if (said == nullptr) {
+    errno = ENOENT;
+    return -1;
+  }
+  const size_t length = strlen(said);
+  if (size != 0) {
+    const size_t copied = length < size ? length : size - 1;
+    memcpy(value, said, copied);
+    value[copied] = 0;
+  }
+  return int(length);
+}
+
+POOLALLOC_EXPORT void poolalloc_on_message(void (*handler)(const char*, size_t, void*), void* context) {
+  message_sink.context.store_relaxed(context);
+  // Release: the context.
+  message_sink.function.store_release(handler);
+}
+
+POOLALLOC_EXPORT void poolalloc_on_no_memory(int (*handler)(size_t, void*), void* context) {
+  no_memory_handler.context.store_relaxed(context);
+  // Release: the context.
+  no_memory_handler.function.store_release(handler);
+}
