@@ -32,9 +32,7 @@ bool heap_is_valid(const Heap& heap) {
 bool program_heap_is_valid(const ProgramHeap& heap) {
   if (heap.heap.program != &heap || !heap_is_valid(heap.heap)) return false;
   size_t bytes = 0;
-  auto add = [&](const BlockPool& pool) {
-    bytes += size_t(block_pool_live(pool)) * class_size(pool.size_class);
-  };
+  auto add = [&](const BlockPool& pool) { bytes += size_t(block_pool_live(pool)) * class_size(pool.size_class); };
   for (const PoolChain& chain : heap.heap.chains) {
     if (chain.active != nullptr) add(*chain.active);
     for (const BlockPool* pool = chain.first; pool != nullptr; pool = pool->next) add(*pool);

@@ -2,8 +2,8 @@
 //
 // A program heap is a Heap (heap.h) that belongs to no thread: whoever holds its lock is its owner. Its blocks are like
 // others, so plain free and realloc work on them; no thread's heap is their owner, so free comes by remote_free, which
-// hands them to program_free. They are in no batch and no mailbox: when the lock is free, a block is in use or free, and
-// the heap may go.
+// hands them to program_free. They are in no batch and no mailbox: when the lock is free, a block is in use or free,
+// and the heap may go.
 //
 // A thread's *target* is the program heap that its mallocs go to, if there is one. The fast path does not know of it:
 // the thread's small_lists lead to lists that stay empty meanwhile (sample.h), so every malloc takes the slow path.

@@ -19,6 +19,15 @@
 
 #include "blocks.h"
 
+// Heaps that the program makes, where the allocator has such.
+#define POOLALLOC_NO_SHORT_NAMES
+#include "poolalloc.h"
+#pragma weak poolalloc_heap_new
+#pragma weak poolalloc_heap_alloc
+#pragma weak poolalloc_heap_push
+#pragma weak poolalloc_heap_pop
+#pragma weak poolalloc_heap_delete
+
 #ifdef STRESS_CORE
 #include "api/glibc_api.h"
 #include "api/malloc_api.h"
@@ -104,8 +113,33 @@ size_t random_size(Random& random) {
   return size < kSizeMax ? size : kSizeMax;
 }
 
+// One that all threads share.
+poolalloc_heap* common = nullptr;
+
+// A heap that is gone with all its blocks.
+void use_a_heap(Random& random) {
+  if (common == nullptr) return;
+  poolalloc_heap* heap = poolalloc_heap_new(nullptr);
+  if (heap == nullptr) violated("refused", nullptr, 0);
+  bool is_pushed = random.below(2) == 0;
+  if (is_pushed && poolalloc_heap_push(heap) != 0) violated("refused", heap, 0);
+  Held blocks[20];
+  for (Held& block : blocks) {
+    size_t size = room_for(random_size(random), random.below(256));
+    block = adopt(is_pushed ? CALL(malloc)(size) : poolalloc_heap_alloc(heap, size), size, 16);
+  }
+  if (is_pushed) poolalloc_heap_pop();
+  for (Held& block : blocks) {
+    check(block, block.size, "overwritten");
+    live.fetch_sub(block.size);
+    if (random.below(4) == 0) CALL(free)(block.p);
+  }
+  poolalloc_heap_delete(heap);
+}
+
 Held allocate(Random& random) {
   size_t size = room_for(random_size(random), random.below(256));
+  if (common != nullptr && random.below(8) == 0) return adopt(poolalloc_heap_alloc(common, size), size, 16);
   uint64_t what = random.below(100);
   if (what < 20) {
     size_t count = size % 3 == 0 ? 3 : 1;
@@ -149,6 +183,7 @@ void swap_with_shared(Held& held, Random& random) { shared[random.below(kShared)
 void live_and_die(uint64_t thread_seed, uint64_t steps) {
   Random random{thread_seed};
   Held own[kOwn] = {};
+  bool is_pushed = common != nullptr && random.below(8) == 0 && poolalloc_heap_push(common) == 0;
   for (uint64_t i = 0; i < steps; i++) {
     Held& held = own[random.below(kOwn)];
     uint64_t what = random.below(100);
@@ -163,12 +198,14 @@ void live_and_die(uint64_t thread_seed, uint64_t steps) {
     }
     if (live.load() > live_bound / 2 && own[i % kOwn].p != nullptr) release(own[i % kOwn]);
     if (random.below(30000) == 0) CALL(malloc_trim)(0);
+    if (random.below(2000) == 0) use_a_heap(random);
     if (i % 256 == 255 && now() > deadline) break;
   }
   for (Held& held : own) {
     if (held.p != nullptr && random.below(2) == 0) swap_with_shared(held, random);
     if (held.p != nullptr) release(held);
   }
+  if (is_pushed) poolalloc_heap_pop();
   operations.fetch_add(steps);
 }
 
@@ -246,6 +283,7 @@ int main(int argc, char** argv) {
   }
 
   deadline = now() + seconds;
+  if (&poolalloc_heap_new != nullptr) common = poolalloc_heap_new(nullptr);
   Random random{seed};
   pthread_t threads[256];
   uint64_t seeds[256];

@@ -135,8 +135,9 @@ TEST(Options, AreSetAndReadByName) {
   struct {
     const char *name, *value;
     int error;
-  } wrong[] = {{"purge_flor", "3M", ENOENT}, {"POOLALLOC_PURGE", "on", ENOENT}, {"purge", "maybe", EINVAL},
-               {"purge_floor", "", EINVAL},  {"stats", "1", EPERM},             {"guard", "100", EPERM}};
+  } wrong[] = {{"purge_flor", "3M", ENOENT}, {"POOLALLOC_PURGE", "on", ENOENT},
+               {"purge", "maybe", EINVAL},   {"purge_floor", "", EINVAL},
+               {"stats", "1", EPERM},        {"guard", "100", EPERM}};
   for (auto& each : wrong) {
     errno = 0;
     EXPECT_EQ(poolalloc_option_set(each.name, each.value), -1) << each.name;

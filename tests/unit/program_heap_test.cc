@@ -227,9 +227,9 @@ TEST_F(ProgramHeapTest, APushedHeapServesMallocAndItsRelatives) {
   poolalloc_heap *outer = poolalloc_heap_new(nullptr), *inner = poolalloc_heap_new(nullptr);
   void* before[] = {api_malloc(100), api_malloc(100000)};
   EXPECT_EQ(poolalloc_heap_push(outer), 0);
-  std::vector<void*> blocks{api_malloc(10), api_malloc(30000), api_malloc(200000), api_calloc(10, 10),
-                            api_calloc(10, 50000), api_memalign(4096, 100), api_memalign(1 << 20, 100),
-                            api_realloc(nullptr, 50)};
+  std::vector<void*> blocks{
+      api_malloc(10),        api_malloc(30000),       api_malloc(200000),         api_calloc(10, 10),
+      api_calloc(10, 50000), api_memalign(4096, 100), api_memalign(1 << 20, 100), api_realloc(nullptr, 50)};
   for (void* block : blocks) EXPECT_EQ(poolalloc_heap_of(block), outer);
   EXPECT_EQ(poolalloc_heap_push(inner), 0);
   EXPECT_EQ(poolalloc_heap_of(api_malloc(10)), inner);
