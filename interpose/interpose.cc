@@ -5,6 +5,7 @@
 #include "api/export.h"
 #include "api/glibc_api.h"
 #include "api/malloc_api.h"
+#include "api/start.h"
 #include "interpose/chained.h"
 #include "interpose/operator_new.h"
 
@@ -18,6 +19,9 @@ using namespace poolalloc;
   ENTRY_RETURNING(result, name, parameters, function arguments)
 #define CHAINED(result, name, parameters, arguments, function, chained) \
   ENTRY_RETURNING(result, name, parameters, PA_UNLIKELY(names_replaced) ? chained : function arguments)
+#define ENDING(result, name, parameters, arguments, function) \
+  POOLALLOC_EXPORT result name parameters { function arguments; }
 #include "interpose/entries.def"
+#undef ENDING
 #undef CHAINED
 #undef ENTRY

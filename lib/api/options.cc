@@ -194,10 +194,13 @@ bool apply_purge_thread(const char* value) {
 }
 
 bool apply_stats(const char* value) {
-  uint64_t number;
-  if (!parse_number(value, &number)) return false;
-  options.stats = number;
-  return true;
+  if (*value == '/') {
+    size_t length = strlen(value);
+    if (length >= sizeof options.stats_folder) return false;
+    memcpy(options.stats_folder, value, length + 1);
+    return true;
+  }
+  return parse_number(value, &options.stats);
 }
 
 bool apply_verbose(const char* value) {

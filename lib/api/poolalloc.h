@@ -121,6 +121,9 @@ typedef poolalloc_pool Pool;
  * its blocks can go at once, whoever allocated them. Every thread may use a heap, at the same time as others; a
  * heap has one lock. Its blocks are like those of malloc: free and realloc work on them, in every thread.
  *
+ * In the child of a fork a heap is as it was, but in rare cases where another thread was changing it for a second or more:
+ * then blocks come from the thread's own heap, and only free gives them back.
+ *
  * Functions that allocate return NULL with errno ENOMEM where there is no memory, or the heap's limit is
  * reached; nothing has changed then. Blocks are aligned as those of malloc. */
 

@@ -5,11 +5,14 @@
 // Who may use it: the dynamic linker.
 #include <dlfcn.h>
 #include <pthread.h>
+#include <stdlib.h>
 
 #include "api/export.h"
 #include "api/options.h"
 #include "api/poolalloc.h"
+#include "api/start.h"
 #include "api/stats.h"
+#include "api/stats_file.h"
 #include "chunk/accounts.h"
 #include "heap/heap.h"
 #include "heap/usage.h"
@@ -27,6 +30,27 @@ namespace {
 
 // Asked again at exit: a forked child is another process.
 bool summary_wanted() { return options.stats == 1 || options.stats == uint64_t(os_process_id()); }
+bool figures_wanted() { return options.stats_folder[0] != 0; }
+
+// The process whose end is this program's: not a child of vfork, which has the memory of its parent.
+constinit Atomic<int> process{0};
+// It has come.
+constinit Atomic<bool> is_over{false};
+
+// At the end, however the program has come to it, once.
+void finish() {
+  if ((!summary_wanted() && !figures_wanted()) || process.load_relaxed() != os_process_id()) return;
+  if (!stats_can_be_gathered() || is_over.exchange_acquire(true)) return;
+  if (figures_wanted()) stats_file_write(true);
+  if (summary_wanted()) stats_print_summary();
+}
+
+void fork_child() {
+  heap_fork_child();
+  process.store_relaxed(os_process_id());
+  is_over.store_relaxed(false);
+  if (figures_wanted()) stats_file_start(options.stats_folder);
+}
 
 // Whether malloc and its relatives are this library's, or another's that the program brings along.
 void report_other_allocators() {
@@ -45,16 +69,20 @@ void report_other_allocators() {
 // glibc passes the program's arguments and environment to constructors of shared objects. Linked to be
 // the first constructor of all, so that its fork handlers are outermost: other libraries' handlers, which
 // may wait for threads that allocate, run while this library's locks are free.
-__attribute__((constructor(101))) void start(int, char**, char** environment) {
+__attribute__((constructor(101))) void start(int, char** arguments, char** environment) {
   heap_start();
-  os_note_start();
+  os_note_start(arguments != nullptr ? arguments[0] : nullptr);
+  process.store_relaxed(os_process_id());
   options_read(environment);
   if (summary_wanted()) {
     os_keep_stderr();
     usage_tracked.store_relaxed(true);
   }
+  if (figures_wanted()) stats_file_start(options.stats_folder);
+  // What is registered first is called last.
+  if (summary_wanted() || figures_wanted()) at_quick_exit(finish);
   // Fails only without memory; then a fork of a multithreaded program is unsafe, as it is by itself.
-  pthread_atfork(heap_fork_prepare, heap_fork_parent, heap_fork_child);
+  pthread_atfork(heap_fork_prepare, heap_fork_parent, fork_child);
   if (options.verbose) {
     Message message;
     message.text("version " PA_VERSION " serves process ").number(uint64_t(os_process_id())).send();
@@ -62,11 +90,15 @@ __attribute__((constructor(101))) void start(int, char**, char** environment) {
   }
 }
 
-__attribute__((destructor)) void finish() {
-  if (summary_wanted()) stats_print_summary();
-}
+__attribute__((destructor)) void finish_at_exit() { finish(); }
 
 }  // namespace
+
+void api_exit(int status) {
+  finish();
+  os_exit(status);
+}
+
 }  // namespace poolalloc
 
 POOLALLOC_EXPORT const char* poolalloc_version(void) { return PA_VERSION; }

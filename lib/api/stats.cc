@@ -9,6 +9,8 @@
 #include "api/export.h"
 #include "base/chaos.h"
 #include "chunk/accounts.h"
+#include "chunk/extent.h"
+#include "chunk/region.h"
 #include "heap/heap.h"
 #include "heap/misuse.h"
 #include "heap/usage.h"
@@ -17,14 +19,14 @@
 namespace poolalloc {
 namespace {
 
-PA_COLD void print_bytes(const char* what, uint64_t bytes, const char* explained) {
-  Message message;
-  message.text(what).bytes(bytes).text(explained).send();
+using Summary = Lines<2048>;
+
+PA_COLD void add_bytes(Summary& summary, const char* what, uint64_t bytes, const char* explained) {
+  summary.next().text(what).bytes(bytes).text(explained);
 }
 
-PA_COLD void print_amount(const char* what, uint64_t bytes, uint64_t blocks) {
-  Message message;
-  message.text(what).bytes(bytes).text(" in ").number(blocks).text(" blocks").send();
+PA_COLD void add_amount(Summary& summary, const char* what, uint64_t bytes, uint64_t blocks) {
+  summary.next().text(what).bytes(bytes).text(" in ").number(blocks).text(" blocks");
 }
 
 }  // namespace
@@ -52,31 +54,31 @@ poolalloc_stats stats_gather() {
   return stats;
 }
 
+bool stats_can_be_gathered() { return !lock_is_mine(extents_lock) && !lock_is_mine(regions_lock); }
+
 PA_COLD void stats_print_summary() {
-  poolalloc_stats stats = stats_gather();
-  Message heading;
-  heading.text("summary of process ").number(uint64_t(os_process_id())).send();
+  const poolalloc_stats stats = stats_gather();
+  Summary summary;
+  summary.text("summary of process ").number(uint64_t(os_process_id())).text(" (").text(os_program_name()).text(")");
   if (usage_tracked.load_relaxed()) {
     Usage peak = usage_peak();
-    print_amount("  peak live       ", peak.live_bytes, peak.live_blocks);
+    add_amount(summary, "  peak live       ", peak.live_bytes, peak.live_blocks);
   }
-  print_amount("  live now        ", stats.live_bytes, stats.live_blocks);
-  print_bytes("  peak resident   ", os_peak_resident(), " (the whole process)");
-  print_bytes("  peak for blocks ", stats.peak_bytes, " (pools and large blocks, touched or not)");
-  print_bytes("  kept for reuse  ", stats.retained_bytes, "");
+  add_amount(summary, "  live now        ", stats.live_bytes, stats.live_blocks);
+  add_bytes(summary, "  peak resident   ", os_peak_resident(), " (the whole process)");
+  add_bytes(summary, "  peak for blocks ", stats.peak_bytes, " (pools and large blocks, touched or not)");
+  add_bytes(summary, "  kept for reuse  ", stats.retained_bytes, "");
   if (stats.budget_bytes == SIZE_MAX) {
-    Message().text("  of at most      unlimited").send();
+    summary.next().text("  of at most      unlimited");
   } else {
-    print_bytes("  of at most      ", stats.budget_bytes, " (at this moment)");
+    add_bytes(summary, "  of at most      ", stats.budget_bytes, " (at this moment)");
   }
-  print_bytes("  given back      ", stats.purged_bytes, " (to the kernel, in all)");
-  print_bytes("  needed again    ", stats.needed_again_bytes, " of that");
-  Message threads;
-  threads.text("  threads         ").number(stats.thread_peak).text(" at most at one time").send();
-  if (stats.foreign_frees + stats.misuses != 0) {
-    Message foreign;
-    foreign.text("  invalid frees   ").number(stats.foreign_frees + stats.misuses).send();
-  }
+  add_bytes(summary, "  given back      ", stats.purged_bytes, " (to the kernel, in all)");
+  add_bytes(summary, "  needed again    ", stats.needed_again_bytes, " of that");
+  summary.next().text("  threads         ").number(stats.thread_peak).text(" at most at one time");
+  if (stats.foreign_frees + stats.misuses != 0)
+    summary.next().text("  invalid frees   ").number(stats.foreign_frees + stats.misuses);
+  summary.send();
   chaos_report();
 }
 

@@ -11,6 +11,8 @@
 namespace poolalloc {
 
 poolalloc_stats stats_gather();
+// False: a signal handler has interrupted code of this thread that holds a lock which that needs.
+bool stats_can_be_gathered();
 
 // The summary that POOLALLOC_STATS asks for, on stderr.
 void stats_print_summary();

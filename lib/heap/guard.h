@@ -29,6 +29,7 @@
 
 #include "base/atomic.h"
 #include "base/bits.h"
+#include "os/message.h"
 #include "os/place.h"
 
 namespace poolalloc {
@@ -96,7 +97,6 @@ GuardView guard_look(uintptr_t address);
 // --- For reports (guard_report.cc) -------------------------------------------------------------------------
 
 struct AccessFault;
-class Message;
 // Says what a fault in the region was. In a signal handler; other faults are none of its business.
 void guard_report_fault(const AccessFault& fault);
 // "3 bytes into a block of 10 bytes at ADDRESS", or before or after it.

@@ -25,6 +25,9 @@ namespace {
 // Heaps that were deleted. Synchronization: the registry's lock.
 constinit ProgramHeap* spare = nullptr;
 
+// In the child of a fork: a thread that is gone was changing it.
+bool is_lost(const ProgramHeap& heap) { return heap.heap.gate->state.load_relaxed() == HeapState::lost; }
+
 // Holds the heap's lock, if the heap may be used.
 class ProgramGuard {
  public:
@@ -51,10 +54,10 @@ class ProgramGuard {
   explicit operator bool() const { return how_ != How::not_usable; }
 
  private:
-  // Not in the child of a fork in which a thread that is gone has changed it, nor by what program_heap_visit calls.
+  // It may not when it is lost, nor by what program_heap_visit calls.
   static PA_NOINLINE bool acquire_slow(ProgramHeap& heap) {
     Lock& lock = heap.heap.gate->lock;
-    if (heap.heap.gate->state.load_relaxed() == HeapState::lost) return false;
+    if (is_lost(heap)) return false;
     if (lock_is_mine(lock) && heap.is_visited) {
       Message message;
       message.text("a heap is used by the function that visits it");
@@ -69,6 +72,13 @@ class ProgramGuard {
   Lock& lock_;
   How how_;
 };
+
+// A block for a heap that may not be used: of the thread's own, if it is lost.
+void* alloc_without(const ProgramHeap& heap, size_t size) {
+  if (!is_lost(heap)) return nullptr;
+  ProgramScope scope(nullptr);
+  return heap_malloc_slow(size);
+}
 
 bool has_room(const ProgramHeap& heap, size_t size) {
   return heap.bytes <= heap.limit && size <= heap.limit - heap.bytes;
@@ -201,7 +211,7 @@ void program_heap_delete(ProgramHeap& heap, void (*discard)(void* start)) {
   heap.unused = nullptr;
   pool_free(heap.records, kOsSource);
   SharedLockGuard guard(registry.lock);
-  if (heap.heap.gate->state.load_relaxed() == HeapState::lost) return;
+  if (is_lost(heap)) return;
   heap.next_spare = spare;
   spare = &heap;
 }
@@ -213,7 +223,8 @@ void* program_alloc(ProgramHeap& heap, size_t size) {
   Block* block;
   {
     ProgramGuard guard(heap);
-    if (!guard || PA_UNLIKELY(!has_room(heap, class_size(c)))) return nullptr;
+    if (PA_UNLIKELY(!guard)) return alloc_without(heap, size);
+    if (PA_UNLIKELY(!has_room(heap, class_size(c)))) return nullptr;
     block = list_pop(list, kReach);
     if (PA_LIKELY(block != nullptr)) {
       count_in(heap, class_size(c));
@@ -253,13 +264,14 @@ void program_free(BlockPool* pool, Block* block) {
 
 bool program_large_fits(ProgramHeap& heap, size_t size) {
   ProgramGuard guard(heap);
-  return guard && has_room(heap, round_up(size, os_page_size()));
+  return guard ? has_room(heap, round_up(size, os_page_size())) : is_lost(heap);
 }
 
 bool program_large_adopt(ProgramHeap& heap, void* start, bool is_forced) {
   const size_t size = extent_block_size(start);
   ProgramGuard guard(heap);
-  if (!guard || (!is_forced && !has_room(heap, size))) return false;
+  if (!guard) return is_lost(heap);
+  if (!is_forced && !has_room(heap, size)) return false;
   ProgramLarge* record = record_take(heap);
   if (record == nullptr) return false;
   *record = {&heap, start, size, heap.large, nullptr};

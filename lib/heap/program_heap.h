@@ -9,11 +9,11 @@
 // the thread's small_lists lead to lists that stay empty meanwhile (sample.h), so every malloc takes the slow path.
 //
 // The equations, when the lock is free:
-//   heap.program is this, and heap.gate->state is `program`, or `lost` to a forked child
-//   bytes and blocks count what is in use: blocks of pools by the size of their class, large blocks by their pages
-//   bytes <= limit, but that two threads may make large blocks larger at the same time
-//   a parked pool of the heap is on `parked`, so every pool can be reached from here
-//   each large block in use has a record on `large`, and the extent's holder is the record (chunk/extent.h)
+//   heap.program is this, and heap.gate->state is `program`; or `lost` to a forked child, which is served by the
+//   thread's own heap instead, and whose frees are dropped bytes and blocks count what is in use: blocks of pools by
+//   the size of their class, large blocks by their pages bytes <= limit, but that two threads may make large blocks
+//   larger at the same time a parked pool of the heap is on `parked`, so every pool can be reached from here each large
+//   block in use has a record on `large`, and the extent's holder is the record (chunk/extent.h)
 //
 // Synchronization: the heap's lock, which is held for a few instructions, or a slow path; but where said otherwise.
 // Who may use it: heap and api.

@@ -15,6 +15,7 @@
 namespace poolalloc {
 
 constinit Atomic<bool> usage_tracked{false};
+constinit Atomic<void (*)()> usage_on_sample{nullptr};
 constinit UsageKept usage_kept{};
 
 namespace {
@@ -109,6 +110,7 @@ void usage_sample_slow(size_t weight) {
   // A walk looks at every slice; as many notes pay for it.
   notes_until_sample.store_relaxed(accounts.in_use.load_relaxed() / int64_t{4 * kSliceSize} + 16);
   usage_peak();
+  if (auto on_sample = usage_on_sample.load_relaxed(); on_sample != nullptr) on_sample();
 }
 
 Usage usage_peak() {
@@ -123,5 +125,7 @@ Usage usage_peak() {
   usage.live_blocks = peak_blocks.load_relaxed();
   return usage;
 }
+
+Usage usage_peak_known() { return {peak_bytes.load_relaxed(), peak_blocks.load_relaxed(), 0, 0, 0}; }
 
 }  // namespace poolalloc

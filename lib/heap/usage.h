@@ -42,6 +42,8 @@ extern constinit UsageKept usage_kept;
 
 // Synchronization: set once at start-up.
 extern constinit Atomic<bool> usage_tracked;
+// Called after each sample, with no lock held; nullptr: nobody. Synchronization: set once at start-up.
+extern constinit Atomic<void (*)()> usage_on_sample;
 
 // Called when blocks have been put on a list, or a large block was made, `weight` slices long: samples
 // when it is time to.
@@ -52,5 +54,7 @@ inline void usage_note(size_t weight) {
 
 // The sample with the most live bytes; now counts as one.
 Usage usage_peak();
+// The same without now.
+Usage usage_peak_known();
 
 }  // namespace poolalloc

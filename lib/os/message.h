@@ -1,7 +1,7 @@
-// One line for stderr, or for who has asked for messages, put together on the stack.
+// Lines for stderr, or for who has asked for messages, put together on the stack.
 //
-// Always holds: begins with the library's prefix, ends with one newline, is written by one call,
-// never allocates; what does not fit is cut off, not overrun.
+// Always holds: each begins with the library's prefix and ends with one newline; all are written by one call, so that
+// those of other processes do not come in between; never allocates; what does not fit is cut off, not overrun.
 // Who may use it: the os layer and above.
 #pragma once
 
@@ -22,27 +22,29 @@ inline constinit MessageSink message_sink{{nullptr}, {nullptr}};
 
 constexpr char upper_case(char c) { return c >= 'a' && c <= 'z' ? char(c - 'a' + 'A') : c; }
 
-class Message {
+// Up to kMost bytes.
+template <size_t kMost>
+class Lines {
  public:
-  Message() { text("poolalloc: "); }
+  Lines() { text(kPrefix); }
 
-  Message& text(const char* s) {
+  Lines& text(const char* s) {
     while (*s != 0) put(*s++);
     return *this;
   }
-  Message& character(char c) { return put(c), *this; }
+  Lines& character(char c) { return put(c), *this; }
   // In capitals.
-  Message& upper(const char* s) {
+  Lines& upper(const char* s) {
     while (*s != 0) put(upper_case(*s++));
     return *this;
   }
-  Message& number(uint64_t value) { return digits(value, 10, 1); }
-  Message& address(const void* p) {
+  Lines& number(uint64_t value) { return digits(value, 10, 1); }
+  Lines& address(const void* p) {
     text("0x");
     return digits(reinterpret_cast<uintptr_t>(p), 16, 1);
   }
   // Bytes, in the largest unit that leaves at least one digit before the point.
-  Message& bytes(uint64_t value) {
+  Lines& bytes(uint64_t value) {
     static constexpr const char* kUnits[] = {" B", " KiB", " MiB", " GiB", " TiB"};
     unsigned unit = 0;
     uint64_t tenths = value * 10;
@@ -51,21 +53,26 @@ class Message {
     if (unit != 0) text(".").number(tenths % 10);
     return text(kUnits[unit]);
   }
+  // Begins another line.
+  Lines& next() { return put('\n'), text(kPrefix); }
   void send() {
+    text_[length_++] = '\n';
     // Acquire: the context.
-    if (auto function = message_sink.function.load_acquire(); function != nullptr) {
-      line_[length_] = 0;
-      return function(line_, length_, message_sink.context.load_relaxed());
+    auto function = message_sink.function.load_acquire();
+    if (function == nullptr) return os_write(text_, length_);
+    for (char *line = text_, *c = text_; c < text_ + length_; c++) {
+      if (*c != '\n') continue;
+      *c = 0;
+      function(line, size_t(c - line), message_sink.context.load_relaxed());
+      line = c + 1;
     }
-    line_[length_++] = '\n';
-    os_write(line_, length_);
   }
 
  private:
   void put(char c) {
-    if (length_ < sizeof line_ - 1) line_[length_++] = c;
+    if (length_ < kMost - 1) text_[length_++] = c;
   }
-  Message& digits(uint64_t value, unsigned base, int least) {
+  Lines& digits(uint64_t value, unsigned base, int least) {
     char reversed[20];
     int count = 0;
     while (value != 0 || count < least) {
@@ -76,8 +83,11 @@ class Message {
     return *this;
   }
 
-  char line_[400];
+  static constexpr char kPrefix[] = "poolalloc: ";
+  char text_[kMost];
   size_t length_ = 0;
 };
+
+using Message = Lines<400>;
 
 }  // namespace poolalloc

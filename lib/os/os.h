@@ -75,6 +75,13 @@ inline uintptr_t os_thread_id() {
 unsigned os_thread_number();
 // Identifies the process; changes in the child of a fork.
 int os_process_id();
+// Of the process that has started this one.
+int os_parent_id();
+// Ends the process at once.
+[[noreturn]] void os_exit(int status);
+bool os_file_exists(const char* path);
+// A new file of so many bytes, which the process and others may map; nullptr: there can be none, or there is one.
+void* os_map_new_file(const char* path, size_t size);
 // Whether this is the process that the library was loaded into, not the child of a fork.
 bool os_is_first_process();
 
@@ -98,9 +105,12 @@ bool os_barrier_others();
 void os_wait(const void* word, uint32_t value, unsigned at_most_ms);
 void os_wake_one(const void* word);
 
-// When the program starts: remembers the process, and whether stderr is open: later, its number may belong to a
-// file of the program's own, and nothing is written then.
-void os_note_start();
+// When the program starts: remembers the process, the program's name, and whether stderr is open: later, its number may
+// belong to a file of the program's own, and nothing is written then. `path`: how the program was called; nullptr: not
+// known.
+void os_note_start(const char* path);
+// The name, without folders, cut to some characters; "" before.
+const char* os_program_name();
 // Keeps a stderr of our own, for messages after the program has closed its (many do so at exit).
 void os_keep_stderr();
 // Writes one whole message to stderr. Lost silently when stderr is not ours to write to.

@@ -284,6 +284,11 @@ WordState os_word_look(const void* p) {
 unsigned os_thread_number() { return unsigned(system_call(SYS_gettid)); }
 
 int os_process_id() { return int(system_call(SYS_getpid)); }
+int os_parent_id() { return int(system_call(SYS_getppid)); }
+
+void os_exit(int status) {
+  for (;;) system_call(SYS_exit_group, status);
+}
 
 bool os_barrier_others() {
   auto barrier = [](int command) { return !failed(system_call(SYS_membarrier, command, 0, 0)); };
@@ -305,7 +310,15 @@ void os_wake_one(const void* word) { system_call(SYS_futex, as_long(word), FUTEX
 static constinit Atomic<int> first_process{0};
 bool os_is_first_process() { return first_process.load_relaxed() == os_process_id(); }
 
-void os_note_start() {
+static constinit char program_name[32] = "";
+const char* os_program_name() { return program_name; }
+
+void os_note_start(const char* path) {
+  const char* name = path != nullptr ? path : "";
+  for (const char* c = name; *c != 0; c++) {
+    if (c[0] == '/' && c[1] != 0) name = c + 1;
+  }
+  for (size_t i = 0; i + 1 < sizeof program_name && name[i] != 0; i++) program_name[i] = name[i];
   first_process.store_relaxed(os_process_id());
   stderr_is_ours.store_relaxed(!failed(system_call(SYS_fcntl, STDERR_FILENO, F_GETFD)));
 }
@@ -317,6 +330,18 @@ void os_keep_stderr() {
   long descriptor = system_call(SYS_fcntl, STDERR_FILENO, F_DUPFD_CLOEXEC, kLeast);
   if (failed(descriptor) || !stat_descriptor(int(descriptor), &status)) return;
   kept_stderr = KeptStderr{int(descriptor), status.st_dev, status.st_ino};
+}
+
+bool os_file_exists(const char* path) { return !failed(system_call(SYS_faccessat, AT_FDCWD, as_long(path), F_OK)); }
+
+void* os_map_new_file(const char* path, size_t size) {
+  long file =
+      system_call(SYS_openat, AT_FDCWD, as_long(path), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (failed(file)) return nullptr;
+  long result = system_call(SYS_ftruncate, file, long(size));
+  if (!failed(result)) result = system_call(SYS_mmap, 0, long(size), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  system_call(SYS_close, file);
+  return failed(result) ? nullptr : pointer_to<void>(uintptr_t(result));
 }
 
 void os_random(uint64_t words[2]) {

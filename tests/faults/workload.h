@@ -224,7 +224,7 @@ inline void files() {
   phase("files");
   int before = dup(STDERR_FILENO), nowhere = open("/dev/null", O_WRONLY);
   dup2(nowhere, STDERR_FILENO);
-  os_note_start();
+  os_note_start(nullptr);
   os_keep_stderr();
   static char limit[] = "POOLALLOC_LIMIT=90%:95%", wrong[] = "POOLALLOC_STATS=wrong";
   char* environment[] = {limit, wrong, nullptr};
