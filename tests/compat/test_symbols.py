@@ -22,6 +22,7 @@ OPERATORS = {f"_Zn{kind}m{rest}" for kind in "wa" for rest in
              ("", "m", "RKSt9nothrow_t", "St11align_val_t", "mSt11align_val_t", "St11align_val_tRKSt9nothrow_t")}
 
 ALLOWED = re.compile(r"""(reallocarray | malloc_get_state | malloc_set_state | __posix_memalign | poolalloc_\w+
+                         | _exit | _Exit
                          | __libc_(malloc|calloc|realloc|free|cfree|memalign|valloc|pvalloc|posix_memalign|mallinfo
                                    |mallopt|reallocarray|freeres|aligned_alloc))""", re.X)
 
