@@ -200,7 +200,10 @@ bool apply_stats(const char* value) {
     memcpy(options.stats_folder, value, length + 1);
     return true;
   }
-  return parse_number(value, &options.stats);
+  uint64_t number;
+  if (!parse_number(value, &number)) return false;
+  options.stats = number;
+  return true;
 }
 
 bool apply_verbose(const char* value) {
