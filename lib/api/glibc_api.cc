@@ -7,24 +7,14 @@
 #include <limits.h>
 
 #include "api/stats.h"
-#include "chunk/purge.h"
+#include "chunk/accounts.h"
 #include "heap/evict.h"
-#include "heap/heap.h"
-#include "heap/remote.h"
 
 namespace poolalloc {
 
 int api_malloc_trim(size_t) {
   uint64_t before = accounts.purged.load_relaxed();
-  Heap* heap = thread_heap;
-  if (heap_is_usable(heap)) {
-    remote_flush(*heap);
-    LockGuard guard(heap->gate->lock);
-    heap_collect(*heap);
-    heap_trim(*heap);
-  }
-  heap_evict_others();
-  purge_all();
+  heap_trim_all();
   return accounts.purged.load_relaxed() != before ? 1 : 0;
 }
 

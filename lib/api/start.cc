@@ -14,6 +14,7 @@
 #include "api/stats.h"
 #include "api/stats_file.h"
 #include "chunk/accounts.h"
+#include "heap/evict.h"
 #include "heap/heap.h"
 #include "heap/usage.h"
 #include "os/message.h"
@@ -104,13 +105,16 @@ void api_exit(int status) {
 POOLALLOC_EXPORT const char* poolalloc_version(void) { return PA_VERSION; }
 
 // For tools that look at a running process from outside: the symbol is found in the file, the values
-// through /proc/PID/mem. Words are written by the library only.
+// through /proc/PID/mem. Words are written by the library only, but the last one.
 struct poolalloc_state {
   char magic[16];
-  const void* mapped;  // -> int64_t, bytes
-  const void* in_use;  // -> int64_t, bytes
+  const void* mapped;    // -> int64_t, bytes
+  const void* in_use;    // -> int64_t, bytes
+  const void* accounts;  // -> Accounts (chunk/accounts.h)
+  void* trim_wanted;     // -> uint32_t; who writes 1 asks for a trim, and finds 0 when it is done
 };
 extern "C" __attribute__((visibility("default"))) const poolalloc_state poolalloc_state;
 constinit const struct poolalloc_state poolalloc_state {
-  "libpoolalloc " PA_STRING(POOLALLOC_VERSION_MAJOR), &poolalloc::accounts.mapped, &poolalloc::accounts.in_use
+  "libpoolalloc " PA_STRING(POOLALLOC_VERSION_MAJOR), &poolalloc::accounts.mapped, &poolalloc::accounts.in_use,
+      &poolalloc::accounts, &poolalloc::trim_wanted
 };

@@ -1,7 +1,7 @@
 // The figures of a process in a file that others can read, also when the process has been killed.
 //
-// The folder is POOLALLOC_STATS. A process maps a new file PROCESS.N, N from 1 on, one for each program that it has run,
-// and writes its figures there now and then: as often as its peak is sampled (heap/usage.h), and at its end.
+// The folder is POOLALLOC_STATS. A process maps a new file PROCESS.N, N from 1 on, one for each program that it has
+// run, and writes its figures there now and then: as often as its peak is sampled (heap/usage.h), and at its end.
 //
 // Always holds: the layout is that of StatsFile, which scripts/poolalloc_cli/stats_file.py knows as well; a file is
 // written by its own process only.
@@ -26,8 +26,8 @@ struct StatsFile {
 
 // Makes the file of this process in the folder, and keeps it; what a forked child has of its parent's is forgotten.
 void stats_file_start(const char* folder);
-// Writes what is known now. `is_end`: the process ends. Without the locks that gathering needs, if they are not free, it
-// leaves the figures as they are.
+// Writes what is known now. `is_end`: the process ends. Without the locks that gathering needs, if they are not free,
+// it leaves the figures as they are.
 void stats_file_write(bool is_end);
 
 }  // namespace poolalloc

@@ -205,8 +205,26 @@ void heap_evict_others() {
   misuse_report();
 }
 
+constinit Atomic<uint32_t> trim_wanted{0};
+
+void heap_trim_all() {
+  Heap* heap = thread_heap;
+  if (heap_is_usable(heap)) {
+    remote_flush(*heap);
+    LockGuard guard(heap->gate->lock);
+    heap_collect(*heap);
+    heap_trim(*heap);
+  }
+  heap_evict_others();
+  purge_all();
+}
+
 void heap_slow_path_end(size_t released) {
   misuse_report();
+  if (PA_UNLIKELY(trim_wanted.load_relaxed() == 1) && trim_wanted.cas_acquire(1, 2)) {
+    heap_trim_all();
+    trim_wanted.store_release(0);
+  }
   if (heap_is_usable(thread_heap)) heap_shed_excess(*thread_heap);
   purge_excess(released);
   uint64_t window = accounts.retention.window_start.load_relaxed();

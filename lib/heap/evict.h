@@ -83,4 +83,10 @@ void heap_evict(Heap& heap);
 // The same for the heaps of all other threads; and all that is free of heaps without a thread. Waits for nobody's lock.
 void heap_evict_others();
 
+// Gives back all that is free: of the calling thread's heap, and what can be taken of others' without waiting for a
+// lock.
+void heap_trim_all();
+// Not 0: somebody asks this process from outside to do so: 1 when it is asked for, 2 while it is done.
+extern constinit Atomic<uint32_t> trim_wanted;
+
 }  // namespace poolalloc

@@ -1,0 +1,128 @@
+"""A running process under the library: what its figures are, read from outside.
+
+The library's symbol poolalloc_state is found in its file, and what it leads to in /proc/PID/mem.
+
+Always holds: the process is not stopped, and notices nothing, unless it is asked to trim.
+"""
+import dataclasses
+import pathlib
+import re
+import struct
+
+from .elf import Elf
+from .places import Failed
+
+MAGIC = b"libpoolalloc 0\0\0"
+# Words of Accounts (lib/chunk/accounts.h), in their order.
+ACCOUNTS = ["in_use", "peak", "dirty_free", "used_free", "mapped", "purged", "large", "untouched"]
+
+
+@dataclasses.dataclass
+class Sample:
+    in_use: int
+    peak: int
+    kept: int
+    mapped: int
+    purged: int
+    large: int
+    resident: int
+
+
+class Process:
+    """A process that has the library; Failed if it has not, or may not be looked at."""
+
+    def __init__(self, pid):
+        self.pid = int(pid)
+        self.folder = pathlib.Path(f"/proc/{pid}")
+        try:
+            maps = (self.folder / "maps").read_text(errors="replace")
+        except FileNotFoundError:
+            raise Failed(f"no process {pid}", 1) from None
+        except PermissionError:
+            raise Failed(f"no right to look at process {pid}", 1) from None
+        mapped = re.search(r"^([0-9a-f]+)-\S+ \S+ \S+ \S+ \S+\s+(\S.*/libpoolalloc(-secure)?\.so.*)$", maps, re.M)
+        self.is_loaded = mapped is not None
+        if not mapped:
+            return
+        start, path = int(mapped[1], 16), mapped[2]
+        file = pathlib.Path(f"/proc/{pid}/root{path}")
+        if path.endswith(" (deleted)") or not file.exists():
+            raise Failed(f"the library's file of process {pid} is gone: {path}", 1)
+        address = Elf(file).address_of("poolalloc_state")
+        if address is None:
+            raise Failed(f"{path} has no poolalloc_state", 1)
+        state = self.read(start + address, 48)
+        if state[:16] != MAGIC:
+            raise Failed(f"the library in process {pid} is of another version", 1)
+        _, _, self.accounts, self.trim_wanted = struct.unpack("<4Q", state[16:])
+
+    @property
+    def name(self):
+        try:
+            return (self.folder / "comm").read_text().strip()
+        except OSError:
+            return "?"
+
+    def read(self, address, size):
+        try:
+            with open(self.folder / "mem", "rb", buffering=0) as memory:
+                memory.seek(address)
+                data = memory.read(size)
+        except PermissionError:
+            raise Failed(f"no right to read the memory of process {self.pid}", 1) from None
+        except (OSError, ValueError):
+            data = b""
+        if len(data) != size:
+            raise Failed(f"process {self.pid} has ended", 1)
+        return data
+
+    def write(self, address, data):
+        try:
+            with open(self.folder / "mem", "r+b", buffering=0) as memory:
+                memory.seek(address)
+                memory.write(data)
+        except PermissionError:
+            raise Failed(f"no right to write to the memory of process {self.pid}", 1) from None
+        except OSError:
+            raise Failed(f"process {self.pid} has ended", 1) from None
+
+    def sample(self):
+        words = dict(zip(ACCOUNTS, struct.unpack(f"<{len(ACCOUNTS)}q", self.read(self.accounts, 8 * len(ACCOUNTS)))))
+        return Sample(words["in_use"], words["peak"], max(words["dirty_free"], 0), words["mapped"], words["purged"],
+                      words["large"], self.resident())
+
+    def resident(self):
+        try:
+            return int(re.search(r"^VmRSS:\s+(\d+)", (self.folder / "status").read_text(), re.M)[1]) * 1024
+        except (OSError, TypeError):
+            return 0
+
+
+def find_process(word):
+    """A process by its number, or by its name, if there is one only that has the library."""
+    if word.isdigit():
+        return loaded(Process(word))
+    from .places import need
+    psutil = need("psutil", "python3-psutil")
+    named = [each for each in psutil.process_iter(["pid", "name"]) if each.info["name"] == word]
+    found = []
+    for each in named:
+        try:
+            process = Process(each.info["pid"])
+        except Failed:
+            continue
+        if process.is_loaded:
+            found.append(process)
+    if not named:
+        raise Failed(f"no process {word}", 1)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise Failed(f"no process {word} has loaded libpoolalloc, or may be looked at", 1)
+    raise Failed(f"several processes {word}: {' '.join(str(each.pid) for each in found)}", 1)
+
+
+def loaded(process):
+    if not process.is_loaded:
+        raise Failed(f"process {process.pid} has not loaded libpoolalloc", 1)
+    return process
