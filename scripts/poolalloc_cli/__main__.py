@@ -56,7 +56,7 @@ def parser():
     compare = command("compare", "run PROGRAM under glibc's allocator and the library in turn, and say what that gives")
     compare.add_argument("--rounds", type=int, default=5, metavar="N", help="how often (5)")
     compare.add_argument("--peers", action="store_true", help="also under every other allocator that is installed")
-    compare.add_argument("words", nargs="+", metavar="PROGRAM", help="and its arguments, behind --")
+    compare.add_argument("words", nargs=argparse.REMAINDER, metavar="PROGRAM", help="and its arguments")
     bench = command("bench", "run the project's benchmarks: `scripts/bench` of a checkout")
     bench.add_argument("words", nargs=argparse.REMAINDER, metavar="ARGUMENT")
     command("options", "print the table of options")
@@ -118,7 +118,10 @@ def run_command(arguments):
         from .compare import compare
         if said.rounds < 1:
             raise Failed("compare: --rounds must be 1 or more")
-        return compare(said.words, said.rounds, said.peers)
+        words = said.words[1:] if said.words[:1] == ["--"] else said.words
+        if not words:
+            raise Failed("compare: which program?")
+        return compare(words, said.rounds, said.peers)
     if said.command == "bench":
         return bench(said.words)
     if said.command == "options":

@@ -169,7 +169,9 @@ def check_elf(path):
     others = others_of(found)
     if others:
         return no(f"{path} and its libraries have an allocator of their own besides:",
-                  *(f"{name} of {user} is served by {provider}" for user, name, provider in others),
+                  *(f"{', '.join(sorted({name for _, name, by in others if by == provider}))} of "
+                    f"{', '.join(sorted({user for user, _, by in others if by == provider}))} served by {provider}"
+                    for provider in sorted({by for _, _, by in others})),
                   "to do: build it without that allocator")
     if as_linked:
         linked_note = ["as linked: it is served as it is"]

@@ -40,7 +40,7 @@ class Process:
             raise Failed(f"no process {pid}", 1) from None
         except PermissionError:
             raise Failed(f"no right to look at process {pid}", 1) from None
-        mapped = re.search(r"^([0-9a-f]+)-\S+ \S+ \S+ \S+ \S+\s+(\S.*/libpoolalloc(-secure)?\.so.*)$", maps, re.M)
+        mapped = re.search(r"^([0-9a-f]+)-\S+ \S+ \S+ \S+ \d+ +(/.*/libpoolalloc(-secure)?\.so.*)$", maps, re.M)
         self.is_loaded = mapped is not None
         if not mapped:
             return

@@ -40,12 +40,12 @@ def script_interpreter(path):
 
 def interpreter_command(line):
     """The program that a script's first line ends in: of `/usr/bin/env -S A=1 NAME -x` NAME."""
-    words = shlex.split(line) if "-S" in line else line.split(None, 1)
+    words = line.split(None, 1)
     if not words:
         raise Failed("a script without an interpreter", 1)
     if pathlib.Path(words[0]).name != "env":
         return words[0]
-    rest = shlex.split(" ".join(words[1:]))
+    rest = shlex.split(words[1]) if len(words) > 1 else []
     takes_value = {"-u", "--unset", "-C", "--chdir"}
     while rest:
         word = rest.pop(0)
