@@ -2,18 +2,13 @@
 
 Always holds: what is wrong with the call is one line on standard error and exit status 125.
 """
-import argparse
 import os
 import subprocess
 import sys
 
 from . import places
+from .arguments import parser
 from .places import USAGE_STATUS, Failed
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise Failed(f"{self.prog.split(' ', 1)[-1]}: {message}" if " " in self.prog else message)
 
 
 def options_lines():
@@ -23,47 +18,6 @@ def options_lines():
         lines += [f"  POOLALLOC_{name.upper()}={values} (default {fallback}{later})", f"      {meaning}"]
     lines.append("A SIZE is a number of bytes, or one with K, M, G or T behind it, as in 1.5G.")
     return lines
-
-
-def parser():
-    whole = Parser(prog="poolalloc", allow_abbrev=False,
-                   description="Runs programs under libpoolalloc, and looks into them.",
-                   epilog="`poolalloc run [--stats] [--secure] PROGRAM [ARGUMENT...]` runs a program with every allocation "
-                          "served by the library; `poolalloc path [--secure]` prints the library's path, for LD_PRELOAD.")
-    whole.add_argument("--version", action="store_true", help="print the version")
-    commands = whole.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-
-    def command(name, text):
-        added = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
-        added.add_argument("--version", action="version", version=f"poolalloc {places.version()}")
-        return added
-    command("run", "run PROGRAM with every allocation served by the library")
-    command("path", "print the path of the library, for LD_PRELOAD")
-    check = command("check", "say whether the library serves PROGRAM, which is not run, or the process PID: exit status 0 if "
-                             "it does, 1 if not, 2 if a part of the program stays outside")
-    check.add_argument("target", metavar="PROGRAM|PID")
-    stats = command("stats", "print the figures of a running process")
-    stats.add_argument("target", metavar="PID|NAME")
-    stats.add_argument("--json", action="store_true", help="as one JSON object")
-    top = command("top", "watch the figures of a running process; q quits")
-    top.add_argument("target", metavar="PID|NAME")
-    top.add_argument("--interval", type=float, default=1.0, metavar="SECONDS", help="between two looks (1)")
-    mapped = command("map", "print what the memory of a running process is used for")
-    mapped.add_argument("target", metavar="PID|NAME")
-    trim = command("trim", "ask a running process to give free memory back")
-    trim.add_argument("target", metavar="PID|NAME")
-    trim.add_argument("--wait", type=float, default=3.0, metavar="SECONDS", help="for it to come by (3)")
-    compare = command("compare", "run PROGRAM under glibc's allocator and the library in turn, and say what that gives")
-    compare.add_argument("--rounds", type=int, default=5, metavar="N", help="how often (5)")
-    compare.add_argument("--peers", action="store_true", help="also under every other allocator that is installed")
-    compare.add_argument("words", nargs=argparse.REMAINDER, metavar="PROGRAM", help="and its arguments")
-    bench = command("bench", "run the project's benchmarks: `scripts/bench` of a checkout")
-    bench.add_argument("words", nargs=argparse.REMAINDER, metavar="ARGUMENT")
-    command("options", "print the table of options")
-    command("version", "print the version and where the library is")
-    help_command = command("help", "print what there is, or the table of options")
-    help_command.add_argument("topic", nargs="?", metavar="options|COMMAND")
-    return whole, commands
 
 
 def check(target):

@@ -39,7 +39,7 @@ def secure_library():
 
 def checkout():
     """The folder of the sources; None where the library is installed."""
-    root = pathlib.Path(setting("ROOT"))
+    root = pathlib.Path(os.environ.get("POOLALLOC_TOOL_ROOT") or "/nowhere")
     return root if (root / "meson.build").exists() else None
 
 
