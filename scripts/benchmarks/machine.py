@@ -37,11 +37,16 @@ def install(packages, purpose):
         fail(f"{purpose} needs {' '.join(packages)}", 1)
 
 
+def has_module(name):
+    import importlib.util
+    return importlib.util.find_spec(name) is not None
+
+
 def need_module(name, package, purpose):
     """Installs the package of a Python module unless the module is there."""
-    import importlib.util
-    if importlib.util.find_spec(name) is None:
+    if not has_module(name):
         install([package], purpose)
+        import importlib
         importlib.invalidate_caches()
 
 
