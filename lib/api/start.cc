@@ -30,7 +30,9 @@ namespace poolalloc {
 namespace {
 
 // Asked again at exit: a forked child is another process.
-bool summary_wanted() { return options.stats == 1 || options.stats == uint64_t(os_process_id()); }
+bool summary_wanted() {
+  return options.stats != 0 && (options.stats == 1 || options.stats == uint64_t(os_process_id()));
+}
 bool figures_wanted() { return options.stats_folder[0] != 0; }
 
 // The process whose end is this program's: not a child of vfork, which has the memory of its parent.

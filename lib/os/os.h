@@ -68,7 +68,7 @@ inline uintptr_t os_thread_id() {
   __asm__("mov %%fs:0, %0" : "=r"(self));
   return self;
 #else
-  return address_of(__builtin_thread_pointer());
+  return reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
 #endif
 }
 // The number by which the system knows the calling thread, and debuggers name it.

@@ -88,6 +88,29 @@ def plot_programs(results, names, base, path):
     pyplot.close(figure)
 
 
+def plot_overview(results, names, base, path):
+    """One dot for each allocator: the mean of time across, of memory up."""
+    pyplot = prepared()
+    figure, axis = pyplot.subplots(figsize=(7, 3.6), layout="constrained")
+    style = styles(results.allocators)
+    for name in results.allocators:
+        time, memory = (results.mean_ratio(name, key, base, names) for key in ("time", "rss_kib"))
+        if not time or not memory:
+            continue
+        is_ours = name == "poolalloc"
+        axis.scatter([time], [memory], s=160 if is_ours else 70, color=style[name]["color"], zorder=3)
+        axis.annotate(name, (time, memory), xytext=(9, -4), textcoords="offset points", color=style[name]["color"],
+                      fontsize=13 if is_ours else 11, fontweight="bold" if is_ours else "normal")
+    axis.set_xlabel(f"time / {base}, less is better")
+    axis.set_ylabel(f"peak memory / {base},\nless is better")
+    axis.margins(x=0.18, y=0.15)
+    axis.grid(linewidth=0.3)
+    for side in "top", "right":
+        axis.spines[side].set_visible(False)
+    save(figure, path)
+    pyplot.close(figure)
+
+
 def plot_threads(results, programs, path):
     pyplot = prepared()
     from matplotlib.ticker import FuncFormatter
@@ -119,7 +142,8 @@ def plot(results, programs, base, path):
     path, drawn = stem(path), []
     if timed and len(results.allocators) > 1:
         plot_programs(results, timed, base, path)
-        drawn.append(path)
+        plot_overview(results, timed, base, f"{path}-overview")
+        drawn += [path, f"{path}-overview"]
     if threaded:
         plot_threads(results, [program for program in programs if program.threads], f"{path}-threads")
         drawn.append(f"{path}-threads")

@@ -42,7 +42,7 @@ def stands_for(source):
 def own_sources():
     """The sources of the own programs by name."""
     sources = sorted([*SOURCES.glob("*.c"), *SOURCES.glob("*.cc")])
-    return {source.stem: source for source in sources if source.stem != "micro"}
+    return {source.stem: source for source in sources if source.stem not in ("micro", "resources")}
 
 
 def compile_one(source, program, *libraries):

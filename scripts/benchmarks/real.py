@@ -13,6 +13,7 @@ from .programs import Program
 
 SCRIPTS = SOURCES / "scripts"
 PYTHON = {"PYTHONMALLOC": "malloc", "PYTHONHASHSEED": "0"}
+PYTHON_ARENAS = {"PYTHONMALLOC": "pymalloc", "PYTHONHASHSEED": "0"}
 
 
 class Files:
@@ -42,6 +43,7 @@ class Real:
     stdin: typing.Optional[typing.Callable] = None
     quick: bool = False
     more: tuple = ()  # further executables
+    is_asked_for: bool = False  # runs only where --only names it
 
 
 REAL = [
@@ -49,10 +51,14 @@ REAL = [
         "-std=c++17", "-O2", "-c", "-o", files.folder / "gcc.o", files.written("gcc.cc", inputs.cpp_source, 2)]),
     Real("clang++", "compiling C++ with LLVM", "clang++", lambda files: [
         "-std=c++17", "-O2", "-c", "-o", files.folder / "clang.o", files.written("clang.cc", inputs.cpp_source, 2)]),
-    Real("python-json", "services in Python: JSON read, regrouped, written", "/usr/bin/python3", lambda files: [
+    Real("python-json", "services in Python, PYTHONMALLOC=malloc: JSON read, regrouped, written", "/usr/bin/python3", lambda files: [
         SCRIPTS / "json_objects.py", files.written("records.json", inputs.json_text, 30000)], PYTHON, quick=True),
-    Real("python-ast", "tools in Python: syntax trees, dicts and sets of tuples", "/usr/bin/python3", lambda files: [
+    Real("python-ast", "tools in Python, PYTHONMALLOC=malloc: syntax trees, dicts and sets of tuples", "/usr/bin/python3", lambda files: [
         SCRIPTS / "syntax_trees.py", files.written("source.py", inputs.python_source, 1200)], PYTHON),
+    Real("python-json-arenas", "python-json as Python comes: small objects in arenas of its own", "/usr/bin/python3", lambda files: [
+        SCRIPTS / "json_objects.py", files.written("records.json", inputs.json_text, 30000)], PYTHON_ARENAS, is_asked_for=True),
+    Real("python-ast-arenas", "python-ast as Python comes: small objects in arenas of its own", "/usr/bin/python3", lambda files: [
+        SCRIPTS / "syntax_trees.py", files.written("source.py", inputs.python_source, 1200)], PYTHON_ARENAS, is_asked_for=True),
     Real("perl", "text processing in Perl: hashes of hashes, split, sort, join", "perl", lambda files: [
         SCRIPTS / "words.pl", files.written("lines", inputs.lines_text, 90000)], {"PERL_HASH_SEED": "0"}, quick=True),
     Real("ruby", "scripts in Ruby: objects, arrays and strings under a collector", "ruby", lambda files: [
@@ -78,7 +84,7 @@ REAL = [
 
 
 def real_names(quick):
-    return [real.name for real in REAL if real.quick or not quick]
+    return [real.name for real in REAL if (real.quick or not quick) and not real.is_asked_for]
 
 
 def real_programs(names, folder, part):

@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = ROOT / "tests/bench"
 BENCH = ROOT / "scripts/bench"
 LIBRARY = os.environ["POOLALLOC_LIB"]
-OWN = sorted(path for path in [*HERE.glob("*.c"), *HERE.glob("*.cc")] if path.stem != "micro")
+OWN = sorted(path for path in [*HERE.glob("*.c"), *HERE.glob("*.cc")] if path.stem not in ("micro", "resources"))
 
 sys.path.insert(0, str(ROOT / "scripts"))
 from benchmarks import plots  # noqa: E402
@@ -197,7 +197,7 @@ def test_a_program_without_its_input_is_named_and_a_failing_one_reported(suite):
     (["--suite", "/nowhere"], "--suite: /nowhere: no such folder"),
     (["--from", "/dev/null"], "--from: /dev/null is not what --json writes (JSONDecodeError)"),
     (["--suite", "/dev"], "--suite: /dev has no program of mimalloc-bench"),
-    (["--micro", "--threads"], "--threads, --micro, --memory, --policy, --suite and --from exclude each other"),
+    (["--micro", "--threads"], "--threads, --micro, --memory, --policy, --suite, --resources and --from exclude each other"),
 ])
 def test_wrong_arguments_give_one_line(arguments, message):
     result = bench(*arguments)
