@@ -15,6 +15,7 @@
 #include "heap/purge_thread.h"
 #include "heap/sample.h"
 #include "os/message.h"
+#include "os/os.h"
 
 namespace poolalloc {
 
@@ -195,9 +196,7 @@ bool apply_purge_thread(const char* value) {
 
 bool apply_stats(const char* value) {
   if (*value == '/') {
-    size_t length = strlen(value);
-    if (length >= sizeof options.stats_folder) return false;
-    memcpy(options.stats_folder, value, length + 1);
+    options.stats_folder = value;
     return true;
   }
   uint64_t number;
@@ -224,16 +223,19 @@ constexpr OptionRow kRows[] = {
 
 constexpr unsigned kRowCount = sizeof kRows / sizeof kRows[0];
 
-// What the options were set to; "": the default is in force. Synchronization: options_read, then the caller of
-// option_set.
-constexpr size_t kValueMost = 63;
+// What the options were set to, cut to so many characters; "": the default is in force. Synchronization: options_read,
+// then the caller of option_set.
+constexpr size_t kValueMost = 31;
 constinit char said_values[kRowCount][kValueMost + 1]{};
 
-// False: not a value of the option, or too long; then nothing has changed.
+// False: not a value of the option; then nothing has changed.
 bool row_set(const OptionRow& row, const char* value) {
-  size_t length = strlen(value);
-  if (length > kValueMost || !row.apply(value)) return false;
-  memcpy(said_values[&row - kRows], value, length + 1);
+  if (!row.apply(value)) return false;
+  char* said = said_values[&row - kRows];
+  for (size_t i = 0; i < kValueMost; i++) {
+    said[i] = *value;
+    if (*value != 0) value++;
+  }
   return true;
 }
 

@@ -11,8 +11,8 @@
 namespace poolalloc {
 
 struct Options {
-  uint64_t stats;          // a summary at exit: 0 none, 1 of every process, else of the process of this number
-  char stats_folder[256];  // where each process keeps its figures in a file (api/stats_file.h); "": nowhere
+  uint64_t stats;            // a summary at exit: 0 none, 1 of every process, else of the process of this number
+  const char* stats_folder;  // where each process keeps its figures in a file (api/stats_file.h); nullptr: nowhere
   bool verbose;
 };
 extern constinit Options options;

@@ -18,6 +18,7 @@
 #include "heap/heap.h"
 #include "heap/usage.h"
 #include "os/message.h"
+#include "os/os.h"
 #include "os/place.h"
 
 #define PA_STRING_OF(x) #x
@@ -33,7 +34,7 @@ namespace {
 bool summary_wanted() {
   return options.stats != 0 && (options.stats == 1 || options.stats == uint64_t(os_process_id()));
 }
-bool figures_wanted() { return options.stats_folder[0] != 0; }
+bool figures_wanted() { return options.stats_folder != nullptr; }
 
 // The process whose end is this program's: not a child of vfork, which has the memory of its parent.
 constinit Atomic<int> process{0};
@@ -52,7 +53,7 @@ void fork_child() {
   heap_fork_child();
   process.store_relaxed(os_process_id());
   is_over.store_relaxed(false);
-  if (figures_wanted()) stats_file_start(options.stats_folder);
+  if (figures_wanted()) stats_file_renew();
 }
 
 // Whether malloc and its relatives are this library's, or another's that the program brings along.

@@ -19,7 +19,7 @@
 namespace poolalloc {
 namespace {
 
-using Summary = Lines<2048>;
+using Summary = LinesOf<2048>;
 
 PA_COLD void add_bytes(Summary& summary, const char* what, uint64_t bytes, const char* explained) {
   summary.next().text(what).bytes(bytes).text(explained);

@@ -6,24 +6,30 @@
 #include <string.h>
 
 #include "api/stats.h"
+#include "base/bits.h"
 #include "heap/usage.h"
 #include "os/os.h"
 
 namespace poolalloc {
 namespace {
 
-constexpr size_t kPathMost = 300;
 constexpr unsigned kProgramsMost = 1000;
+constexpr size_t kPathMost = 256;
 
-constinit StatsFile* file = nullptr;
+// What is mapped: the file's part, and where it is.
+struct Mapped {
+  StatsFile figures;
+  char folder[kPathMost];
+};
+constinit Mapped* mapped = nullptr;
 
-// The path with numbers at its end.
+// The path of a file in the folder.
 struct Path {
-  char text[kPathMost];
+  char text[kPathMost + 64];
   size_t length = 0;
 
   void put(const char* s) {
-    for (; *s != 0 && length + 1 < kPathMost; s++) text[length++] = *s;
+    for (; *s != 0 && length + 1 < sizeof text; s++) text[length++] = *s;
     text[length] = 0;
   }
   void put(uint64_t number) {
@@ -46,7 +52,7 @@ void* new_file(const char* folder) {
     path.put(uint64_t(os_process_id()));
     path.put(".");
     path.put(n);
-    if (void* made = os_map_new_file(path.text, sizeof(StatsFile))) return made;
+    if (void* made = os_map_new_file(path.text, sizeof(Mapped))) return made;
     if (!os_file_exists(path.text)) break;
   }
   return nullptr;
@@ -57,22 +63,32 @@ void write_sample() { stats_file_write(false); }
 }  // namespace
 
 void stats_file_start(const char* folder) {
-  if (file != nullptr) os_unmap(file, os_page_size());
-  file = static_cast<StatsFile*>(new_file(folder));
-  if (file == nullptr) return;
-  file->size = sizeof(StatsFile);
-  file->process = uint64_t(os_process_id());
-  file->parent = uint64_t(os_parent_id());
-  file->started_ms = file->written_ms = os_clock_ms();
-  strncpy(file->program, os_program_name(), sizeof file->program - 1);
-  memcpy(file->magic, "poolalloc stats", sizeof file->magic);
+  if (strlen(folder) >= kPathMost) return;
+  mapped = static_cast<Mapped*>(new_file(folder));
+  if (mapped == nullptr) return;
+  // The environment, where the folder stands, is the program's.
+  strcpy(mapped->folder, folder);
+  StatsFile& file = mapped->figures;
+  file.size = sizeof(StatsFile);
+  file.process = uint64_t(os_process_id());
+  file.parent = uint64_t(os_parent_id());
+  file.started_ms = file.written_ms = os_clock_ms();
+  strncpy(file.program, os_program_name(), sizeof file.program - 1);
+  memcpy(file.magic, "poolalloc stats", sizeof file.magic);
   usage_tracked.store_relaxed(true);
   usage_on_sample.store_relaxed(write_sample);
 }
 
+void stats_file_renew() {
+  Mapped* const parents = mapped;
+  if (parents == nullptr) return;
+  stats_file_start(parents->folder);
+  os_unmap(parents, round_up(sizeof(Mapped), os_page_size()));
+}
+
 void stats_file_write(bool is_end) {
-  StatsFile* to = file;
-  if (to == nullptr || !stats_can_be_gathered()) return;
+  if (mapped == nullptr || !stats_can_be_gathered()) return;
+  StatsFile* const to = &mapped->figures;
   to->written_ms = os_clock_ms();
   to->peak_resident = os_peak_resident();
   const poolalloc_stats stats = stats_gather();

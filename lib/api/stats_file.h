@@ -24,8 +24,10 @@ struct StatsFile {
   uint64_t peak_resident, peak_for_blocks, kept, budget, purged, needed_again, threads, invalid_frees;
 };
 
-// Makes the file of this process in the folder, and keeps it; what a forked child has of its parent's is forgotten.
+// Makes the file of this process in the folder, and keeps it.
 void stats_file_start(const char* folder);
+// The same in a forked child, in the folder of its parent's.
+void stats_file_renew();
 // Writes what is known now. `is_end`: the process ends. Without the locks that gathering needs, if they are not free,
 // it leaves the figures as they are.
 void stats_file_write(bool is_end);

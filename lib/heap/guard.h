@@ -100,7 +100,7 @@ struct AccessFault;
 // Says what a fault in the region was. In a signal handler; other faults are none of its business.
 void guard_report_fault(const AccessFault& fault);
 // "3 bytes into a block of 10 bytes at ADDRESS", or before or after it.
-Message& guard_describe(Message& message, uintptr_t address, const GuardRecord& record);
+Lines& guard_describe(Lines& message, uintptr_t address, const GuardRecord& record);
 // Where the block was allocated, and where it was freed.
 void guard_print_history(const GuardRecord& record);
 

@@ -7,6 +7,7 @@
 #include "heap/guard.h"
 #include "os/access_fault.h"
 #include "os/message.h"
+#include "os/os.h"
 
 namespace poolalloc {
 namespace {
@@ -39,7 +40,7 @@ class Turn {
   const uint32_t thread_ = os_thread_number();
 };
 
-Message& bytes(Message& message, size_t count) { return message.number(count).text(count == 1 ? " byte" : " bytes"); }
+Lines& bytes(Lines& message, size_t count) { return message.number(count).text(count == 1 ? " byte" : " bytes"); }
 
 const char* name_of(AccessKind kind) {
   switch (kind) {
@@ -67,7 +68,7 @@ void print_trace(const char* what, const GuardTrace& trace) {
 
 }  // namespace
 
-Message& guard_describe(Message& message, uintptr_t address, const GuardRecord& record) {
+Lines& guard_describe(Lines& message, uintptr_t address, const GuardRecord& record) {
   const uintptr_t end = record.address + record.size;
   if (address < record.address) {
     bytes(message, record.address - address).text(" before");

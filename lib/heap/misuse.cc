@@ -54,7 +54,7 @@ void report_foreign(Caller caller, const void* p) {
 
 // Each says what it knows of p, and whether it knows anything.
 
-bool say_of_slice(Message& message, const void* p) {
+bool say_of_slice(Lines& message, const void* p) {
   if (!chunk_is_open(address_of(p))) return false;
   const BlockPool* pool = descriptor_of(p);
   if (address_of(p) - address_of(slice_address(pool)) >= slices_span(pool, 1))
@@ -70,7 +70,7 @@ bool say_of_slice(Message& message, const void* p) {
   return misuse_inside(message, pointer_to<void>(start + index.whole * block_size), block_size), true;
 }
 
-bool say_of_chunk(Message& message, const void* p) {
+bool say_of_chunk(Lines& message, const void* p) {
   bool is_ours = regions_find([&](Region& region) {
     return region.base != nullptr && address_of(p) - address_of(region.base) < region_size(region);
   });
@@ -78,7 +78,7 @@ bool say_of_chunk(Message& message, const void* p) {
   return is_ours;
 }
 
-bool say_of_extent(Message& message, const void* p) {
+bool say_of_extent(Lines& message, const void* p) {
   SharedLockGuard guard(extents_lock);
   const Extent* extent = extent_around(address_of(p));
   if (extent == nullptr) return false;
@@ -88,7 +88,7 @@ bool say_of_extent(Message& message, const void* p) {
 }
 
 // What no allocator can have returned.
-bool say_of_others(Message& message, const void* p) {
+bool say_of_others(Lines& message, const void* p) {
   if (address_of(p) % alignof(void*) != 0) return message.text("no block: it is not aligned"), true;
   switch (os_place_of(p)) {
     case Place::unmapped:
@@ -129,11 +129,11 @@ void note(const void* block, size_t size) {
 
 }  // namespace
 
-Message& misuse_begin(Message& message, Caller caller, const void* p) {
+Lines& misuse_begin(Lines& message, Caller caller, const void* p) {
   return message.text(name_of(caller)).text(": ").address(p).text(" is ");
 }
 
-Message& misuse_inside(Message& message, const void* start, size_t size) {
+Lines& misuse_inside(Lines& message, const void* start, size_t size) {
   return message.text("inside a block of ").number(size).text(" bytes, which begins at ").address(start);
 }
 
@@ -150,7 +150,7 @@ void misuse_written_free(const void* p, size_t size) {
   misuse_say(message);
 }
 
-void misuse_say(Message& message, const GuardView* guarded) {
+void misuse_say(Lines& message, const GuardView* guarded) {
   uint64_t before = misuse_seen.add_relaxed(1);
   MisusePolicy policy = misuse_policy.load_relaxed();
   if (policy == MisusePolicy::ignore || (policy == MisusePolicy::warn && before >= kReportsMost)) return;

@@ -48,13 +48,13 @@ inline bool is_double_free(Caller caller, BlockPool* pool, const void* p) {
 
 // Counts a misuse of memory, and sends the message about it as the policy says, with what is known of the guarded
 // block, if it is one. Returns unless that is to abort. No lock held.
-PA_COLD void misuse_say(Message& message, const GuardView* guarded = nullptr);
+PA_COLD void misuse_say(Lines& message, const GuardView* guarded = nullptr);
 // Begins a message: "FUNCTION: ADDRESS is ".
-Message& misuse_begin(Message& message, Caller caller, const void* p);
+Lines& misuse_begin(Lines& message, Caller caller, const void* p);
 // What more than one kind of block has to say: a block of so many bytes was free already; the pointer is in one that
 // begins at `start`; the free block at p was written to, its size 0 if it is not known.
 PA_COLD void misuse_free_already(Caller caller, const void* p, size_t size, const GuardView* guarded = nullptr);
-Message& misuse_inside(Message& message, const void* start, size_t size);
+Lines& misuse_inside(Lines& message, const void* start, size_t size);
 PA_COLD void misuse_written_free(const void* p, size_t size);
 
 // `p`, an address in the guard's region, is not the start of a block that is in use there; `about` is what is known of

@@ -16,6 +16,7 @@
 
 #include "base/bits.h"
 #include "os/message.h"
+#include "os/os.h"
 #include "os/system_call.h"
 
 // Where this library begins and ends in memory: the linker's symbols.

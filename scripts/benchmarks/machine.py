@@ -39,7 +39,10 @@ def install(packages, purpose):
 
 def has_module(name):
     import importlib.util
-    return importlib.util.find_spec(name) is not None
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def need_module(name, package, purpose):

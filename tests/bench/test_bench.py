@@ -109,6 +109,14 @@ def test_micro_benchmarks_compile_and_run_under_both(tmp_path):
         assert len(json.loads(result.stdout)["benchmarks"]) > 25
 
 
+def test_resources_are_compared():
+    result = bench("--resources", "--quick", "--rounds", "1", "--markdown")
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("| round | pool | monotonic | heap | ") and len(lines) >= 8
+    assert all(re.search(r"\*\*\d", line) for line in lines[2:])
+
+
 def test_a_broken_allocator_is_noticed(tmp_path):
     (tmp_path / "broken.c").write_text(
         "#include <stddef.h>\n#include <string.h>\nvoid *__libc_malloc(size_t);\n"
