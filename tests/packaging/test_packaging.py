@@ -2,8 +2,10 @@
 
 Always holds: everything is installed into a folder of the test's own; the fresh system is a chroot.
 """
+import json
 import os
 import pathlib
+import re
 import subprocess
 
 import pytest
@@ -154,8 +156,43 @@ def test_a_fresh_system_installs_runs_and_purges_them(packages, tmp_path):
             command = "poolalloc check perl && poolalloc run --stats perl -e 'print 42' 2>&1 && poolalloc compare --rounds 1 true"
             said = inside(*(user or ["sh", "-c"]), command)
             assert "yes: " in said and "42" in said and "summary of process" in said and "advice: " in said
+        # As the Dockerfile of docs/recipes.md has it.
+        served = inside("env", "LD_PRELOAD=/usr/lib/x86_64-linux-gnu/libpoolalloc.so.0", "POOLALLOC_LIMIT=75%:95%", "POOLALLOC_VERBOSE=1",
+                        "sh", "-c", "exec perl -e 'print 42' 2>&1")
+        assert "serves process" in served and served.endswith("42")
         inside("sh", "-c", "apt-get purge -y libpoolalloc0 libpoolalloc-dev poolalloc-tools")
         assert inside("sh", "-c", "find / -xdev -name '*poolalloc*' -not -path '/tmp/*' -not -path '/var/*' | wc -l").strip() == "0"
     finally:
         for _, target, _ in reversed(mounts):
             run("umount", target)
+
+
+# --- What says the version, and the interface ---------------------------------------------------------------------------
+
+def test_the_version_is_the_same_everywhere():
+    header = (ROOT / "lib/api/poolalloc.h").read_text()
+    version = ".".join(re.search(rf"POOLALLOC_VERSION_{part} (\d+)", header)[1] for part in ("MAJOR", "MINOR", "PATCH"))
+    packaging = ROOT / "scripts/packaging"
+    assert f"version : '{version}'" in (ROOT / "meson.build").read_text()
+    assert json.loads((packaging / "vcpkg/vcpkg.json").read_text())["version-semver"] == version
+    assert f'version = "{version}"' in (packaging / "conan/conanfile.py").read_text()
+    assert (packaging / "debian/changelog").read_text().startswith(f"libpoolalloc ({version})")
+    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_recipes_are_well_formed():
+    compile((ROOT / "scripts/packaging/conan/conanfile.py").read_text(), "conanfile.py", "exec")
+    # The functions of vcpkg stand for themselves here.
+    script = ('set(CURRENT_PACKAGES_DIR /nowhere)\nforeach(name configure_meson install_meson cmake_config_fixup fixup_pkgconfig '
+              'copy_tools install_copyright)\n  cmake_language(EVAL CODE "function(vcpkg_${name})\\nendfunction()")\nendforeach()\n'
+              f'include({ROOT}/scripts/packaging/vcpkg/portfile.cmake)\nmessage(STATUS "sources ${{SOURCE_PATH}}")\n')
+    result = subprocess.run(["cmake", "-P", "/dev/stdin"], input=script, capture_output=True, text=True)
+    assert result.returncode == 0 and f"sources {ROOT}" in result.stdout, result
+
+
+def test_the_interface_is_what_it_was(tmp_path):
+    """What was there is there still; what is new is to be added to abi.xml."""
+    run(ROOT / "scripts/packaging/make-abi", tmp_path / "now.xml")
+    result = subprocess.run(["abidiff", "--no-show-locs", ROOT / "scripts/packaging/abi.xml", tmp_path / "now.xml"], capture_output=True,
+                            text=True)
+    assert result.returncode == 0, result.stdout + "\nscripts/packaging/make-abi writes abi.xml anew"
