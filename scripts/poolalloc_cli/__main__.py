@@ -94,10 +94,11 @@ def run_command(arguments):
 
 def main():
     try:
-        if sys.argv[1:2] == ["supervise"]:
+        words = places.take_settings(sys.argv[1:])
+        if words[:1] == ["supervise"]:
             from .supervised import run
-            return run(sys.argv[2], sys.argv[3:], places.library())
-        return run_command(sys.argv[1:])
+            return run(words[1], words[2:], places.library())
+        return run_command(words)
     except Failed as failed:
         print(f"poolalloc: {failed}", file=sys.stderr)
         return failed.status

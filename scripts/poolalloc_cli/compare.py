@@ -34,11 +34,7 @@ def installed_peers():
 
 def run_once(path, arguments, preload):
     """(seconds, processor seconds, peak resident bytes) of a run."""
-    environment = dict(os.environ)
-    for name in [name for name in environment if name.startswith("POOLALLOC_TOOL_")]:
-        del environment[name]
-    if preload:
-        environment["LD_PRELOAD"] = preload
+    environment = {**os.environ, **({"LD_PRELOAD": preload} if preload else {})}
     started = time.monotonic()
     child = subprocess.Popen(arguments, executable=path, env=environment, stdin=subprocess.DEVNULL,
                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)

@@ -1,10 +1,10 @@
 """Where the library and what belongs to it are: in a checkout, or where it is installed. The shell script that starts
-this package says so in the environment.
+this package says so in its first arguments.
 
 Always holds: USAGE_STATUS is the exit status of what is wrong with the call itself, which no program that is run can be
 taken for (as of env and nohup).
 """
-import os
+import importlib
 import pathlib
 import re
 import subprocess
@@ -21,36 +21,37 @@ class Failed(Exception):
         self.status = status
 
 
-def setting(name):
-    value = os.environ.get(f"POOLALLOC_TOOL_{name}")
-    if not value:
+# What the shell script has said: the folder of the sources ("": installed), options.def, poolalloc.h, packages.sh, and the
+# library, by a path without spaces and colons, at which LD_PRELOAD splits.
+SETTINGS = {"root": "", "options": "", "header": "", "installer": "", "library": ""}
+
+
+def take_settings(words):
+    """Takes them off the front of the arguments; returns the others."""
+    if len(words) < len(SETTINGS):
         raise Failed("start this by `poolalloc`")
-    return value
+    SETTINGS.update(zip(SETTINGS, words))
+    return words[len(SETTINGS):]
 
 
 def library():
-    """The path of the library; LD_PRELOAD splits at spaces and colons, so it has none."""
-    return setting("LIBRARY")
-
-
-def secure_library():
-    return str(pathlib.Path(library()).with_name("libpoolalloc-secure.so"))
+    return SETTINGS["library"]
 
 
 def checkout():
     """The folder of the sources; None where the library is installed."""
-    root = pathlib.Path(os.environ.get("POOLALLOC_TOOL_ROOT") or "/nowhere")
+    root = pathlib.Path(SETTINGS["root"] or "/nowhere")
     return root if (root / "meson.build").exists() else None
 
 
 def options_table():
     """(name, when it can be set, default, values, meaning) of every option."""
-    text = pathlib.Path(setting("OPTIONS")).read_text()
+    text = pathlib.Path(SETTINGS["options"]).read_text()
     return re.findall(r'^OPTION\((\w+), (\w+), "([^"]*)", "([^"]*)", "(.*)"\)$', text, re.M)
 
 
 def version():
-    header = pathlib.Path(setting("HEADER")).read_text()
+    header = pathlib.Path(SETTINGS["header"]).read_text()
     return ".".join(re.search(rf"POOLALLOC_VERSION_{part} (\d+)", header)[1] for part in ("MAJOR", "MINOR", "PATCH"))
 
 
@@ -60,8 +61,9 @@ def need(module, package):
         return __import__(module)
     except ImportError:
         pass
-    installer = setting("INSTALLER")
+    installer = SETTINGS["installer"]
     result = subprocess.run(["bash", "-c", f'. "{installer}" && install_packages "{package}"'], stdout=sys.stderr)
     if result.returncode != 0:
         raise Failed(f"this needs the package {package}")
+    importlib.invalidate_caches()
     return __import__(module)

@@ -92,8 +92,6 @@ def run(program, arguments, preload):
     """Runs a program, a path and its argument vector."""
     folder = tempfile.mkdtemp(prefix="poolalloc-stats-")
     environment = {**os.environ, "LD_PRELOAD": preload, "POOLALLOC_STATS": folder}
-    for name in [name for name in environment if name.startswith("POOLALLOC_TOOL_")]:
-        del environment[name]
     ignored = {number: signal.signal(number, signal.SIG_IGN) for number in OF_TERMINAL}
 
     def prepare():
