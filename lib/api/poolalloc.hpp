@@ -40,14 +40,14 @@ class pool final : public std::pmr::memory_resource {
   pool& operator=(const pool&) = delete;
 
   // All blocks are gone; buffers are kept, or given back.
-  void reset() noexcept { poolalloc_pool_reset(&chain_); }
-  void release() noexcept { poolalloc_pool_free(&chain_); }
+  void reset() noexcept { poolalloc_pool_reset(chain()); }
+  void release() noexcept { poolalloc_pool_free(chain()); }
 
   // What is allocated while it lives is gone with it.
   class scope {
    public:
-    explicit scope(pool& pool) noexcept : pool_(pool), mark_(poolalloc_pool_mark_get(&pool.chain_)) {}
-    ~scope() { poolalloc_pool_rewind(&pool_.chain_, mark_); }
+    explicit scope(pool& pool) noexcept : pool_(pool), mark_(poolalloc_pool_mark_get(pool.chain())) {}
+    ~scope() { poolalloc_pool_rewind(pool_.chain(), mark_); }
     scope(const scope&) = delete;
     scope& operator=(const scope&) = delete;
 
@@ -58,31 +58,47 @@ class pool final : public std::pmr::memory_resource {
 
   // Bytes that buffers may take; 0: no limit.
   void limit(std::size_t bytes) noexcept { poolalloc_pool_limit(&chain_, bytes); }
-  poolalloc_pool_stats stats() const noexcept { return poolalloc_pool_stats_get(&chain_); }
-  // For the functions of <poolalloc.h>.
-  poolalloc_pool* chain() noexcept { return &chain_; }
+  poolalloc_pool_stats stats() noexcept { return poolalloc_pool_stats_get(chain()); }
+
+  // For the functions of <poolalloc.h>; until the pool itself is used again.
+  poolalloc_pool* chain() noexcept {
+    if (next_ != 0) current().size = next_ - start_of(current());
+    next_ = end_ = 0;
+    return &chain_;
+  }
 
  private:
+  static std::uintptr_t start_of(const poolalloc_pool& pool) { return reinterpret_cast<std::uintptr_t>(pool.p); }
+  poolalloc_pool& current() noexcept { return chain_.current != nullptr ? *chain_.current : chain_; }
+
   void* do_allocate(std::size_t bytes, std::size_t alignment) override {
-    // Most blocks fit behind the last one. A block of no bytes takes one.
-    poolalloc_pool& now = chain_.current != nullptr ? *chain_.current : chain_;
-    const std::uintptr_t start = reinterpret_cast<std::uintptr_t>(now.p);
-    const std::size_t offset = ((start + now.size + alignment - 1) & ~(alignment - 1)) - start;
-    if (now.p != nullptr && offset <= now.capacity && bytes - 1 < now.capacity - offset) {
-      now.size = offset + bytes;
-      return static_cast<char*>(now.p) + offset;
+    // Most blocks fit behind the last one. A block of no bytes takes one, and more than all of them do not fit.
+    const std::uintptr_t block = (next_ + alignment - 1) & ~(alignment - 1);
+    if (block - 1 < end_ && bytes - 1 < end_ - block) {
+      next_ = block + bytes;
+      return reinterpret_cast<void*>(block);
     }
-    return checked(poolalloc_pool_alloc_aligned(&chain_, bytes, alignment));
+    return allocate_from_chain(bytes, alignment);
+  }
+  // Out of line, so that what is above stays short.
+  __attribute__((noinline)) void* allocate_from_chain(std::size_t bytes, std::size_t alignment) {
+    void* block = poolalloc_pool_alloc_aligned(chain(), bytes, alignment);
+    if (block == nullptr) throw std::bad_alloc();
+    // What is left of the pool that blocks come from now.
+    const poolalloc_pool& now = current();
+    if (now.p != nullptr) {
+      next_ = start_of(now) + now.size;
+      end_ = start_of(now) + now.capacity;
+    }
+    return block;
   }
   void do_deallocate(void*, std::size_t, std::size_t) override {}
   bool do_is_equal(const std::pmr::memory_resource& other) const noexcept override { return this == &other; }
 
-  static void* checked(void* block) {
-    if (block == nullptr) throw std::bad_alloc();
-    return block;
-  }
-
   poolalloc_pool chain_;
+  // Where the next block is tried, and the end of its buffer; 0: the chain has to be asked. While they are not 0 they say
+  // how much of the current pool is handed out, and its size does not.
+  std::uintptr_t next_ = 0, end_ = 0;
 };
 
 // A heap. Thread-safe. Its blocks may be freed one by one; those that are left go with it.

@@ -101,6 +101,7 @@ def plot_overview(results, names, base, path):
         axis.scatter([time], [memory], s=160 if is_ours else 70, color=style[name]["color"], zorder=3)
         axis.annotate(name, (time, memory), xytext=(9, -4), textcoords="offset points", color=style[name]["color"],
                       fontsize=13 if is_ours else 11, fontweight="bold" if is_ours else "normal")
+    axis.set_title(f"time and memory of {len(names)} programs, geometric means", fontsize=11, loc="left")
     axis.set_xlabel(f"time / {base}, less is better")
     axis.set_ylabel(f"peak memory / {base},\nless is better")
     axis.margins(x=0.18, y=0.15)

@@ -19,8 +19,10 @@ def compiled(folder, library):
     if not pathlib.Path("/usr/include/benchmark/benchmark.h").exists():
         install(["libbenchmark-dev"], "--resources")
     program = folder / "resources"
+    # Whatever the file is called, the program asks for it by its name.
+    (folder / "libpoolalloc.so.0").symlink_to(pathlib.Path(library).resolve())
     command = ["c++", "-std=c++17", "-O2", f"-I{ROOT}/lib/api", f"-I{ROOT}/lib/pool", SOURCES / "resources.cc", "-o", program,
-               library, f"-Wl,-rpath,{pathlib.Path(library).parent}", "-lbenchmark", "-lpthread"]
+               library, f"-Wl,-rpath,{folder}", "-lbenchmark", "-lpthread"]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode != 0:
         fail(f"resources.cc does not compile: {result.stderr.strip().splitlines()[0]}", 1)
@@ -52,7 +54,7 @@ def show(figures, as_markdown):
         print("| round | " + " | ".join(RESOURCES) + " |")
         print("|---" * (len(RESOURCES) + 1) + "|")
     table = new_table("microseconds per round (less is better)", "round", RESOURCES)
-    for workload, by in figures.items():
+    for workload, by in sorted(figures.items()):
         best = min(by.values())
         cells = [f"{by[name]:.1f}" if name in by else "" for name in RESOURCES]
         if as_markdown:

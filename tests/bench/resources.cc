@@ -83,8 +83,9 @@ void container(benchmark::State& state) {
     for (int i = 0; i < static_cast<int>(kBlocks); i++)
       map.emplace(i * 7919 % 10007, "a string that does not fit into a small one");
     benchmark::DoNotOptimize(map);
+    map.clear();
+    release(resource);
   }
-  release(resource);
 }
 
 // The same from two threads, in the same resource.
