@@ -180,13 +180,14 @@ def test_the_version_is_the_same_everywhere():
     assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text()
 
 
-def test_recipes_are_well_formed():
+def test_recipes_are_well_formed(tmp_path):
     compile((ROOT / "scripts/packaging/conan/conanfile.py").read_text(), "conanfile.py", "exec")
     # The functions of vcpkg stand for themselves here.
     script = ('set(CURRENT_PACKAGES_DIR /nowhere)\nforeach(name configure_meson install_meson cmake_config_fixup fixup_pkgconfig '
               'copy_tools install_copyright)\n  cmake_language(EVAL CODE "function(vcpkg_${name})\\nendfunction()")\nendforeach()\n'
               f'include({ROOT}/scripts/packaging/vcpkg/portfile.cmake)\nmessage(STATUS "sources ${{SOURCE_PATH}}")\n')
-    result = subprocess.run(["cmake", "-P", "/dev/stdin"], input=script, capture_output=True, text=True)
+    (tmp_path / "port.cmake").write_text(script)
+    result = subprocess.run(["cmake", "-P", tmp_path / "port.cmake"], capture_output=True, text=True)
     assert result.returncode == 0 and f"sources {ROOT}" in result.stdout, result
 
 
