@@ -57,13 +57,15 @@ def ratio_text(found):
 
 
 def advice(samples):
-    """One line; less than three per cent is no difference."""
-    time_ratio, memory_ratio = ratio(samples, "poolalloc", 1)[0], ratio(samples, "poolalloc", 2)[0]
+    """One line. Less than three per cent is no difference, nor is less than ten on which the rounds do not agree."""
+    def settled(found):
+        median, least, most = found
+        agree = least > 1 or most < 1
+        return median if abs(median - 1) >= (0.03 if agree else 0.1) else 1.0
+    time_ratio, memory_ratio = settled(ratio(samples, "poolalloc", 1)), settled(ratio(samples, "poolalloc", 2))
 
     def word(value, less, more):
-        if abs(value - 1) < 0.03:
-            return None
-        return f"{abs(value - 1) * 100:.0f} % {less if value < 1 else more}"
+        return f"{abs(value - 1) * 100:.0f} % {less if value < 1 else more}" if value != 1 else None
     differences = [text for text in (word(time_ratio, "less processor time", "more processor time"),
                                      word(memory_ratio, "less memory", "more memory")) if text]
     if not differences:
