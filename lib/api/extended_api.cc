@@ -30,9 +30,9 @@ POOLALLOC_EXPORT void* poolalloc_recalloc(void* block, size_t count, size_t size
   const size_t before = api_usable_size(block);
   char* moved = static_cast<char*>(api_realloc(block, total));
   if (moved == nullptr) return nullptr;
-  // Up to where calloc has made it zero, too.
-  const size_t now = api_usable_size(moved);
-  if (now > before) memset(moved + before, 0, now - before);
+  // All that the caller has not had before, also what a later call may give him.
+  const size_t now = api_usable_size(moved), kept = before < total ? before : total;
+  memset(moved + kept, 0, now - kept);
   return moved;
 }
 
@@ -43,8 +43,10 @@ POOLALLOC_EXPORT void* poolalloc_aligned_realloc(void* block, size_t alignment, 
   }
   if (block == nullptr) return api_memalign(alignment, size);
   if (size == 0) return api_realloc(block, 0);
-  if (address_of(block) % alignment == 0 && api_expand(block, size)) return block;
   const size_t before = api_usable_size(block);
+  // Not where most of it would be left over.
+  bool may_stay = address_of(block) % alignment == 0 && size >= before / 2;
+  if (may_stay && api_expand(block, size)) return block;
   if (before == 0) {
     errno = EINVAL;
     return nullptr;

@@ -67,7 +67,8 @@ POOLALLOC_EXPORT poolalloc_heap* poolalloc_heap_new(const poolalloc_heap_options
 POOLALLOC_EXPORT void* poolalloc_heap_alloc(poolalloc_heap* heap, size_t size) {
   if (!kHardened && PA_LIKELY(size <= kPoolBlockMax)) {
     void* block = program_alloc(inside(heap), size);
-    return PA_LIKELY(block != nullptr) ? block : fail(ENOMEM);
+    if (PA_LIKELY(block != nullptr)) return block;
+    if (!no_memory_retry(size)) return fail(ENOMEM);
   }
   return api_alloc_in(&inside(heap), kBlockAlignment, size, nullptr);
 }
@@ -77,7 +78,8 @@ POOLALLOC_EXPORT void* poolalloc_heap_calloc(poolalloc_heap* heap, size_t count,
   if (__builtin_mul_overflow(count, size, &total)) return fail(ENOMEM);
   bool zeroed = false;
   void* block = api_alloc_in(&inside(heap), kBlockAlignment, total, &zeroed);
-  return block == nullptr || zeroed ? block : memset(block, 0, total);
+  // The whole block, as calloc does.
+  return block == nullptr || zeroed ? block : memset(block, 0, api_good_size(total));
 }
 
 POOLALLOC_EXPORT void* poolalloc_heap_aligned_alloc(poolalloc_heap* heap, size_t alignment, size_t size) {

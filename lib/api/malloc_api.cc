@@ -133,11 +133,14 @@ constinit NoMemoryHandler no_memory_handler{{nullptr}, {nullptr}};
 bool no_memory_retry(size_t size) {
   // Acquire: the context.
   auto function = no_memory_handler.function.load_acquire();
-  return function != nullptr && size <= kRequestMax && function(size, no_memory_handler.context.load_relaxed()) != 0;
+  if (function == nullptr || size > kRequestMax) return false;
+  // What it keeps is not to go with a heap that a call of this thread is for.
+  ProgramScope scope(nullptr);
+  return function(size, no_memory_handler.context.load_relaxed()) != 0;
 }
 
 size_t api_good_size(size_t size) {
-  if constexpr (kHardened) return size;
+  if (kHardened || size > kRequestMax) return size;
   return size <= kPoolBlockMax ? class_size(size_class_of(size)) : round_up(size, os_page_size());
 }
 

@@ -82,7 +82,7 @@ POOLALLOC_EXPORT char* poolalloc_pool_printf(Pool* pool, const char* format, ...
   return text;
 }
 
-POOLALLOC_EXPORT poolalloc_pool_mark poolalloc_pool_mark_get(const Pool* pool) { return pool_mark(*pool); }
+POOLALLOC_EXPORT poolalloc_pool_mark poolalloc_pool_mark_get(Pool* pool) { return pool_mark(*pool); }
 POOLALLOC_EXPORT void poolalloc_pool_rewind(Pool* pool, poolalloc_pool_mark mark) { pool_rewind(*pool, mark); }
 POOLALLOC_EXPORT void poolalloc_pool_limit(Pool* pool, size_t limit) { pool->limit = limit; }
 

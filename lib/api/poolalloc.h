@@ -71,9 +71,9 @@ char *poolalloc_pool_printf(poolalloc_pool *pool, const char *format, ...) POOLA
 char *poolalloc_pool_vprintf(poolalloc_pool *pool, const char *format, va_list arguments) POOLALLOC_PRINTF(2, 0);
 
 /* How far the chain is used; and back to there: blocks allocated since are gone, their buffers are kept. A rewind makes
- * marks taken since void, pool_reset and pool_free make all; blocks from before the mark must not have grown since. O(1),
+ * marks taken since void, pool_reset and pool_free make all; blocks from before the mark must not have changed their size since. O(1),
  * amortised. */
-poolalloc_pool_mark poolalloc_pool_mark_get(const poolalloc_pool *pool);
+poolalloc_pool_mark poolalloc_pool_mark_get(poolalloc_pool *pool);
 void poolalloc_pool_rewind(poolalloc_pool *pool, poolalloc_pool_mark mark);
 
 /* What the chain's buffers may take, in bytes; 0: no limit. Above it allocation fails with ENOMEM. What they have taken
@@ -159,7 +159,9 @@ void poolalloc_heap_release_all(poolalloc_heap *heap);
 void poolalloc_heap_delete(poolalloc_heap *heap);
 
 /* From here on malloc and its relatives, and C++'s operator new, of the calling thread take from the heap, until
- * the matching pop; realloc keeps a block in the heap that it is in. Pushes nest, eight deep. 0, or -1 with errno
+ * the matching pop: also for what libraries keep, and that goes with the heap, too. Let them have what they keep before:
+ * libc allocates a stream's buffer when it is first used, and C++ what it throws. A push does not change where realloc
+ * leaves a block: it keeps it in the heap that it is in. Pushes nest, eight deep. 0, or -1 with errno
  * EAGAIN: too deep, or the thread is ending. pop: 0, or -1 with errno EINVAL: nothing is pushed. */
 int poolalloc_heap_push(poolalloc_heap *heap);
 int poolalloc_heap_pop(void);
@@ -181,8 +183,8 @@ typedef struct poolalloc_heap_stats {
 void poolalloc_heap_stats_get(const poolalloc_heap *heap, poolalloc_heap_stats *stats, size_t size);
 
 /* Calls visit(block, size, context) for each block in use until it returns 0; `size` is what malloc_usable_size
- * says. Returns 0 if it did, else 1. No other thread can use the heap meanwhile, and visit must not: what it does to the
- * heap is reported as misuse. */
+ * says. Returns 0 if it did, else 1. No other thread can use the heap meanwhile. visit must not use it either, which is
+ * reported as misuse, nor another heap of these; malloc and free it may, and what it frees must not be of the heap. */
 int poolalloc_heap_visit(poolalloc_heap *heap, int (*visit)(void *block, size_t size, void *context), void *context);
 
 /* --- The allocator ----------------------------------------------------------------------------------- */
@@ -232,8 +234,8 @@ size_t poolalloc_trim(void);
 
 /* An option by its name, which is that of its environment variable in lower case and without POOLALLOC_, as in
  * "purge_floor". set: 0, or -1 with errno ENOENT (no such option), EINVAL (no such value) or EPERM (it can be set only in
- * the environment). get: writes what the option was set to, cut to `size` bytes with the 0, and returns its whole
- * length, or -1 with errno ENOENT. set is not thread-safe towards other calls of the two. */
+ * the environment). get: writes what the option was set to, its first 31 characters, cut to `size` bytes with the 0, and returns
+ * how many there are, or -1 with errno ENOENT. set is not thread-safe towards other calls of the two. */
 int poolalloc_option_set(const char *name, const char *value);
 int poolalloc_option_get(const char *name, char *value, size_t size);
 

@@ -23,6 +23,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <exception>
 #include <limits>
 #include <memory_resource>
 #include <new>
@@ -107,17 +108,24 @@ class heap final : public std::pmr::memory_resource {
   // `limit`: bytes that blocks may take; 0: no limit.
   explicit heap(const char* name = nullptr, std::size_t limit = 0) {
     const poolalloc_heap_options options{sizeof options, name, limit};
+    left_behind().delete_all();
     heap_ = poolalloc_heap_new(&options);
     if (heap_ == nullptr) throw std::bad_alloc();
   }
-  ~heap() override { poolalloc_heap_delete(heap_); }
+  // What an exception that is in flight holds may be in the heap: it is deleted when the thread makes its next heap, or ends,
+  // and no exception is being handled.
+  ~heap() override {
+    left_behind().delete_all();
+    std::uncaught_exceptions() > exceptions_ ? left_behind().add(heap_) : poolalloc_heap_delete(heap_);
+  }
   heap(const heap&) = delete;
   heap& operator=(const heap&) = delete;
 
   // Frees all blocks.
   void release() noexcept { poolalloc_heap_release_all(heap_); }
 
-  // While it lives, what the thread allocates by malloc and new comes from the heap.
+  // While it lives, what the thread allocates by malloc and new comes from the heap; also what libraries keep (see
+  // poolalloc_heap_push), and what is thrown, which must be gone before the thread makes its next heap.
   class scope {
    public:
     explicit scope(heap& heap) {
@@ -147,6 +155,30 @@ class heap final : public std::pmr::memory_resource {
   void do_deallocate(void* block, std::size_t, std::size_t) override { poolalloc_heap_free(heap_, block); }
   bool do_is_equal(const std::pmr::memory_resource& other) const noexcept override { return this == &other; }
 
+  // Heaps that exceptions have left behind in this thread.
+  class leftovers {
+   public:
+    ~leftovers() { delete_all(); }
+    void add(poolalloc_heap* heap) {
+      // Without room it is lost, which is better than what is in use.
+      if (count_ < most) heaps_[count_++] = heap;
+    }
+    void delete_all() {
+      if (count_ == 0 || std::uncaught_exceptions() != 0 || std::current_exception() != nullptr) return;
+      while (count_ != 0) poolalloc_heap_delete(heaps_[--count_]);
+    }
+
+   private:
+    static constexpr std::size_t most = 64;
+    poolalloc_heap* heaps_[most];
+    std::size_t count_ = 0;
+  };
+  static leftovers& left_behind() {
+    static thread_local leftovers heaps;
+    return heaps;
+  }
+
+  const int exceptions_ = std::uncaught_exceptions();
   poolalloc_heap* heap_;
 };
 

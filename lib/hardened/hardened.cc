@@ -169,7 +169,7 @@ void* pool_block_alloc(Quarantine* quarantine, size_t wanted, size_t size, Maker
   // For a program heap the fast path is another's.
   void* p = PA_LIKELY(program_target == nullptr) ? heap_malloc(wanted) : nullptr;
   if (PA_UNLIKELY(p == nullptr)) p = heap_malloc_slow(wanted);
-  if (PA_UNLIKELY(p == nullptr) && large_blocks_let_go()) p = heap_malloc_slow(wanted);
+  if (PA_UNLIKELY(p == nullptr) && program_allows(wanted) && large_blocks_let_go()) p = heap_malloc_slow(wanted);
   if (PA_UNLIKELY(p == nullptr)) return nullptr;
   const PoolBlock block = block_at(p, pool_of(p));
   bool is_free = block.word().load_relaxed() == record_free(p);
@@ -265,7 +265,8 @@ void quarantine_let_go(void* p) {
 }
 
 void* hardened_alloc(size_t size, size_t alignment, Maker maker) {
-  if (PA_UNLIKELY(size == 0 && alignment <= kBlockAlignment)) return no_bytes_alloc(maker);
+  // A block of a program heap must go with it.
+  if (PA_UNLIKELY(size == 0 && alignment <= kBlockAlignment) && program_target == nullptr) return no_bytes_alloc(maker);
   if (size > kRequestMax) return nullptr;
   const size_t least = size + kRecordSize < kSizeLeast ? kSizeLeast : size + kRecordSize;
   const size_t wanted = round_up(least, alignment);
@@ -290,7 +291,7 @@ void hardened_free(void* p, Caller caller, size_t said_size) {
 bool hardened_expand(void* p, size_t size) {
   size_t before;
   if (!hardened_find(p, Caller::realloc, &before)) return false;
-  return size <= before || large_block_grow(p, size);
+  return size == before || (size > before && large_block_grow(p, size));
 }
 
 void* hardened_block_in(void* start, size_t* size) { return large_block_in(start, size); }

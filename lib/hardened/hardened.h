@@ -32,7 +32,7 @@ inline constexpr size_t kUnsaid = SIZE_MAX;
 void* hardened_alloc(size_t size, size_t alignment, Maker maker);
 // Any pointer at all.
 void hardened_free(void* p, Caller caller, size_t said_size);
-// Makes a block larger, or smaller in name only, where it is; false: it would have to move.
+// Makes a block larger where it is; false: it would have to move, as where it is made smaller.
 bool hardened_expand(void* p, size_t size);
 // Frees the large block in the extent that starts there, whoever has made it; and where such a block is, and its size.
 void hardened_discard(void* start);

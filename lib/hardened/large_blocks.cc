@@ -113,7 +113,7 @@ void* block_make(size_t size, size_t alignment, Maker maker, unsigned grown) {
   if (!large_is_possible(size, alignment)) return nullptr;
   const size_t all = layout_of(nullptr, size, alignment, grown).size();
   ExtentClaim claim = large_claim(all, alignment, true);
-  if (claim.block == nullptr && kept_shrink(0)) claim = large_claim(all, alignment, true);
+  if (claim.block == nullptr && program_allows(all) && kept_shrink(0)) claim = large_claim(all, alignment, true);
   if (claim.block == nullptr) return nullptr;
   const Layout layout = layout_of(static_cast<char*>(claim.block), size, alignment, grown);
   char* p = layout.start + layout.front;
@@ -203,7 +203,8 @@ bool large_block_is_whole(const void* p, const Record& record) {
 
 void large_block_free(void* p, const Record& record) {
   char* start = start_of(p);
-  if (program_has_large()) program_large_forget(start);
+  ProgramHeap* holder;
+  if (program_has_large() && !program_large_forget(start, &holder)) return;
   usage_kept.large_around.sub_relaxed(around(start, record));
   const size_t size = extent_block_size(start);
   if (record.size >= kHugePageSize) density.judge(p, record.size, BlockUse::is_callers);

@@ -351,6 +351,11 @@ void heap_active_restart(Heap& heap, unsigned size_class) {
   pool_start_anew(heap, pool);
 }
 
+void heap_active_release(Heap& heap, unsigned size_class) {
+  BlockPool* pool = heap.chains[size_class].active;
+  if (pool != nullptr) active_put_away(heap, pool);
+}
+
 void heap_pool_evict(Heap& heap, unsigned size_class) {
   PoolChain& chain = heap.chains[size_class];
   BlockPool* pool = chain.active;

@@ -165,6 +165,8 @@ int64_t heap_pool_live(const BlockPool& pool);
 void heap_pool_vacate(Heap& heap, BlockPool* pool);
 // All blocks of the active pool are gone at once: it is as if it were new. For a program heap.
 void heap_active_restart(Heap& heap, unsigned size_class);
+// Releases the active pool, if there is one, which has no live block.
+void heap_active_release(Heap& heap, unsigned size_class);
 // For a heap that loses its thread: takes the active pools out of use, releases pools without a live block, and
 // takes what walks have found (holes.h) out of the accounts. The owner, or for a heap without one.
 void heap_retire(Heap& heap);

@@ -36,7 +36,7 @@ void* claimed_for_target(void* block, size_t size) {
 }  // namespace
 
 ExtentClaim large_claim(size_t size, size_t alignment, bool cleared) {
-  if (!large_is_possible(size, alignment)) return {nullptr, false};
+  if (!large_is_possible(size, alignment) || !program_allows(size)) return {nullptr, false};
   ExtentClaim claim = extent_claim(size != 0 ? size : 1, alignment, cleared);
   claim.block = claimed_for_target(claim.block, size);
   return claim;
@@ -49,14 +49,15 @@ void* large_alloc(size_t size, size_t alignment, bool* zeroed) {
 }
 
 void* large_alloc_growing(size_t size, size_t old_size) {
-  if (size <= kPoolBlockMax || !large_is_possible(size, 1)) return nullptr;
+  if (size <= kPoolBlockMax || !large_is_possible(size, 1) || !program_allows(size)) return nullptr;
   return claimed_for_target(extent_claim_growing(size, old_size), size);
 }
 
 size_t large_usable_size(const void* p) { return extent_block_size(p); }
 
 bool large_free(void* p) {
-  if (program_has_large()) program_large_forget(p);
+  ProgramHeap* holder;
+  if (program_has_large() && !program_large_forget(p, &holder)) return true;
   size_t released = extent_release(p);
   if (released == 0) return false;
   heap_slow_path_end(released);
@@ -68,8 +69,9 @@ template <typename Resize>
 static void* resized_for_holder(void* p, size_t new_size, Resize resize) {
   if (!large_is_possible(new_size, 1)) return nullptr;
   const size_t old_size = extent_block_size(p);
-  ProgramHeap* const holder = program_has_large() ? program_large_forget(p) : nullptr;
-  void* resized = holder == nullptr || program_large_fits(*holder, new_size) ? resize() : nullptr;
+  ProgramHeap* holder = nullptr;
+  if (program_has_large() && !program_large_forget(p, &holder)) return nullptr;
+  void* resized = holder == nullptr || program_fits(*holder, new_size) ? resize() : nullptr;
   // It was there before, and there is a record for it.
   if (PA_UNLIKELY(holder != nullptr)) program_large_adopt(*holder, resized != nullptr ? resized : p, true);
   if (resized == nullptr) return nullptr;

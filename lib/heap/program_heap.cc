@@ -125,12 +125,16 @@ void* large_take(ProgramHeap& heap) {
 
 // --- Pools -------------------------------------------------------------------------------------------------
 
-// But for the pool of each class that is in use, which starts anew, if they are to be kept.
+// But for some of those that are in use, which start anew, if they are to be kept: they count as in use.
 void pools_release(ProgramHeap& heap, bool keeps) {
-  if (!keeps) heap_retire(heap.heap);
+  constexpr unsigned kKeptMost = 16;
+  unsigned kept = 0;
   for (unsigned c = 0; c < kClassCount; c++) {
     PoolChain& chain = heap.heap.chains[c];
     if (chain.active != nullptr) heap_active_restart(heap.heap, c);
+    bool stays = keeps && chain.active != nullptr && chain.active->slice_count == 1 && kept < kKeptMost;
+    kept += stays;
+    if (!stays) heap_active_release(heap.heap, c);
     while (chain.first != nullptr) heap_pool_vacate(heap.heap, chain.first);
   }
   while (heap.parked != nullptr) heap_pool_vacate(heap.heap, heap.parked);
@@ -180,6 +184,8 @@ ProgramHeap* program_heap_make(const char* name, size_t limit) {
       made->heap.program = made;
       made->heap.gate->state.store_relaxed(HeapState::program);
       lock_release(made->heap.gate->lock);
+      // Nobody else knows it yet, but a sweep that only tries the lock.
+      made->heap.gate->lock.rank = LockRank::program_heap;
     }
   }
   size_t length = name != nullptr ? strlen(name) : 0;
@@ -197,17 +203,20 @@ ProgramFigures program_heap_figures(ProgramHeap& heap) {
   return {heap.bytes, heap.blocks, heap.peak, heap.limit};
 }
 
-static void release_all(ProgramHeap& heap, void (*discard)(void* start), bool keeps) {
+// False: the heap may not be used now, and nothing was done.
+static bool release_all(ProgramHeap& heap, void (*discard)(void* start), bool keeps) {
+  if (ProgramGuard guard(heap); !guard && !is_lost(heap)) return false;
   while (void* start = large_take(heap)) discard(start);
   const size_t released = heap.bytes;
   if (ProgramGuard guard(heap); guard) pools_release(heap, keeps);
   heap_slow_path_end(released);
+  return true;
 }
 
 void program_heap_release_all(ProgramHeap& heap, void (*discard)(void* start)) { release_all(heap, discard, true); }
 
 void program_heap_delete(ProgramHeap& heap, void (*discard)(void* start)) {
-  release_all(heap, discard, false);
+  if (!release_all(heap, discard, false)) return;
   heap.unused = nullptr;
   pool_free(heap.records, kOsSource);
   SharedLockGuard guard(registry.lock);
@@ -262,7 +271,7 @@ void program_free(BlockPool* pool, Block* block) {
   if (settles) heap_slow_path_end(kWidePoolSize);
 }
 
-bool program_large_fits(ProgramHeap& heap, size_t size) {
+bool program_fits(ProgramHeap& heap, size_t size) {
   ProgramGuard guard(heap);
   return guard ? has_room(heap, round_up(size, os_page_size())) : is_lost(heap);
 }
@@ -283,13 +292,16 @@ bool program_large_adopt(ProgramHeap& heap, void* start, bool is_forced) {
   return true;
 }
 
-ProgramHeap* program_large_forget(const void* start) {
-  // Who takes the record off the extent owns it, but for the heap's lock.
+bool program_large_forget(const void* start, ProgramHeap** heap) {
+  *heap = program_large_holder(start);
+  if (*heap == nullptr) return true;
+  ProgramGuard guard(**heap);
+  if (!guard && !is_lost(**heap)) return false;
+  // Another thread may have taken it since.
   auto* record = static_cast<ProgramLarge*>(extent_holder_take(start));
-  if (record == nullptr) return nullptr;
-  ProgramHeap& heap = *record->heap;
-  if (ProgramGuard guard(heap); guard) record_remove(heap, record);
-  return &heap;
+  if (record == nullptr) *heap = nullptr;
+  if (record != nullptr && guard) record_remove(**heap, record);
+  return true;
 }
 
 ProgramHeap* program_large_holder(const void* start) {

@@ -59,7 +59,7 @@ ProgramFigures program_heap_figures(ProgramHeap& heap);
 // An empty heap; `name` is cut to kNameMost bytes. nullptr: no memory. Thread-safe.
 ProgramHeap* program_heap_make(const char* name, size_t limit);
 // Frees all blocks; `discard` is called for the start of each large one's extent, without the lock, when the heap has
-// forgotten it. A pool of each class is kept. Nobody else uses the heap.
+// forgotten it. Some pools are kept. Nobody else uses the heap.
 void program_heap_release_all(ProgramHeap& heap, void (*discard)(void* start));
 // The same, and pools and heap are gone. Precondition: nobody's target.
 void program_heap_delete(ProgramHeap& heap, void (*discard)(void* start));
@@ -72,9 +72,10 @@ void program_free(BlockPool* pool, Block* block);
 // Makes an extent a large block of the heap; false: no memory, or the limit, unless `is_forced`.
 bool program_large_adopt(ProgramHeap& heap, void* start, bool is_forced = false);
 // Whether the limit allows so much more.
-bool program_large_fits(ProgramHeap& heap, size_t size);
-// A large block that is about to go, or to change: the heap forgets it. Which one it was; nullptr: none's.
-ProgramHeap* program_large_forget(const void* start);
+bool program_fits(ProgramHeap& heap, size_t size);
+// A large block that is about to go, or to change: its heap forgets it. *heap is which one that was; nullptr: none.
+// False: the heap may not be used now, which has been said, and nothing is to be done.
+bool program_large_forget(const void* start, ProgramHeap** heap);
 // Which heap an extent's block is in; nullptr: none.
 ProgramHeap* program_large_holder(const void* start);
 // Whether there are any.
@@ -100,6 +101,10 @@ bool program_heap_is_valid(const ProgramHeap& heap);
 
 // nullptr: the thread's own heap.
 extern __thread ProgramHeap* program_target;
+// Whether the target, if there is one, allows so much more.
+inline bool program_allows(size_t size) {
+  return PA_LIKELY(program_target == nullptr) || program_fits(*program_target, size);
+}
 // Makes the heap the target; false: kTargetsMost are below it already, or the thread can have no heap of its own.
 bool program_push(ProgramHeap& heap);
 // Makes what was the target before it again; false: there is none.

@@ -110,7 +110,9 @@ Block* take_last(FreeList& list) {
 }
 
 // Puts blocks of the active pool on the empty metered list: those that are handed out before the next sample.
+// Not where they are to stay empty, because the thread's target is another heap.
 void fill(Heap& heap, unsigned c) {
+  if (PA_UNLIKELY(heap.target_count != 0)) return;
   Meter& meter = heap.meter;
   const uint64_t most = meter.until < kMeteredMost ? meter.until : kMeteredMost;
   Block *first = nullptr, *last = nullptr;

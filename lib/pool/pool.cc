@@ -14,7 +14,7 @@ namespace poolalloc {
 namespace {
 
 // A chained pool has the fields that are not only the first one's.
-constexpr size_t kHeaderSize = round_up(offsetof(Pool, taken), kBlockAlignment);
+constexpr size_t kHeaderSize = round_up(offsetof(Pool, behind), kBlockAlignment);
 
 // Bytes before the next block of this alignment, counted from p.
 size_t pool_offset(const Pool& pool, size_t alignment) {
@@ -47,8 +47,23 @@ const Pool& pool_current(const Pool& pool) { return pool.current != nullptr ? *p
 
 // From here on blocks come from `next`, which is empty.
 void pool_make_current(Pool& first, Pool& next) {
-  first.before = next.before = first.before + pool_current(first).size;
+  first.before += pool_current(first).size;
   first.current = &next;
+  first.behind = nullptr;
+}
+
+// The last pool of those in use that follow the current one without a gap, or that itself. They were made for one block
+// each; so that they are passed once, the first pool knows how far they go.
+Pool& pool_behind(Pool& first) {
+  Pool* at = first.behind != nullptr ? first.behind : &pool_current(first);
+  while (at->next != nullptr && at->next->size != 0) first.behind = at = at->next;
+  return *at;
+}
+
+// An empty pool of the chain, not the first one, is going to hand out a block.
+void pool_note_filled(Pool& first, Pool& pool) {
+  pool.serial = ++first.serial;
+  first.filled++;
 }
 
 // Capacity of the pool to chain behind `current`: twice as much, within the limits. A first pool
@@ -99,15 +114,12 @@ void* pool_alloc(Pool& pool, size_t size, size_t alignment, const PoolSource& so
     pool.p = buffer_acquire(pool, pool.capacity, source);
   if (pool_has_room(*current, size, alignment)) return pool_bump(*current, size, alignment);
 
-  // Advance. A pool in use behind the current one was made for one block: it is passed, once per reset; an empty one
-  // that is too small is kept for later by putting a new pool before it.
-  while (current->next != nullptr) {
-    Pool* next = current->next;
-    if (next->size == 0 && !pool_has_room(*next, size, alignment)) break;
-    current = next;
-    if (current->size != 0) continue;
-    pool_make_current(pool, *current);
-    return pool_bump(*current, size, alignment);
+  // Advance. An empty pool that is too small is kept for later by putting a new one before it.
+  current = &pool_behind(pool);
+  if (Pool* next = current->next; next != nullptr && pool_has_room(*next, size, alignment)) {
+    pool_make_current(pool, *next);
+    pool_note_filled(pool, *next);
+    return pool_bump(*next, size, alignment);
   }
 
   size_t growth = pool_growth(pool, *current);
@@ -116,10 +128,13 @@ void* pool_alloc(Pool& pool, size_t size, size_t alignment, const PoolSource& so
   Pool* behind = oversize ? &pool_current(pool) : current;
   Pool* grown = pool_grow(pool, *behind, oversize ? size + slack : growth, source);
   if (grown == nullptr) return nullptr;
-  grown->before = pool_used(pool);
   if (!oversize) pool_make_current(pool, *grown);
+  pool_note_filled(pool, *grown);
   void* block = pool_bump(*grown, size, alignment);
-  if (oversize) pool.before += grown->size;
+  if (oversize) {
+    pool.before += grown->size;
+    if (pool.behind == nullptr) pool.behind = grown;
+  }
   PA_CHECK(pool_is_valid(pool));
   return block;
 }
@@ -146,32 +161,37 @@ void* pool_realloc(Pool& pool, void* block, size_t old_size, size_t new_size, co
 
 size_t pool_used(const Pool& pool) { return pool.before + pool_current(pool).size; }
 
-PoolMark pool_mark(const Pool& pool) { return {pool.current, pool_current(pool).size, pool.before}; }
+PoolMark pool_mark(Pool& pool) {
+  pool_behind(pool);
+  return {pool.current, pool_current(pool).size, pool.behind, pool.serial, pool.before, pool.filled};
+}
 
 void pool_rewind(Pool& pool, const PoolMark& mark) {
-  const size_t used = mark.before + mark.size;
-  const Pool* last = &pool_current(pool);
   Pool* first = mark.current != nullptr ? mark.current : &pool;
-  bool is_behind = first == last;
-  // What has been filled since is up to `last`, and in a row behind it: pools for one block each.
-  for (Pool* each = first->next; each != nullptr; each = each->next) {
-    if (each->size != 0 && each->before >= used) {
+  // What has been filled since is behind it, but not among those that were in use there already.
+  bool is_passed = mark.behind == nullptr;
+  for (Pool* each = first->next; pool.filled != mark.filled; each = each->next) {
+    if (each->size == 0) continue;
+    if (each->serial > mark.serial) {
       each->size = 0;
-    } else if (is_behind) {
-      break;
+      pool.filled--;
+    } else if (!is_passed) {
+      each = mark.behind;
+      is_passed = true;
     }
-    is_behind |= each == last;
   }
   first->size = mark.size;
   pool.current = mark.current;
+  // What was put behind the pool since is empty now, and in front of those.
+  pool.behind = first->next != nullptr && first->next->size != 0 ? mark.behind : nullptr;
   pool.before = mark.before;
   PA_CHECK(pool_is_valid(pool));
 }
 
 void pool_reset(Pool& pool) {
   for (Pool* each = &pool; each != nullptr; each = each->next) each->size = 0;
-  pool.current = nullptr;
-  pool.before = 0;
+  pool.current = pool.behind = nullptr;
+  pool.before = pool.filled = 0;
   PA_CHECK(pool_is_valid(pool));
 }
 
@@ -189,16 +209,23 @@ void pool_free(Pool& pool, const PoolSource& source) {
 
 bool pool_is_valid(const Pool& pool) {
   bool current_found = pool.current == nullptr || pool.current == &pool;
-  size_t before = 0, taken = pool.p != nullptr ? pool.capacity : 0;
+  size_t before = 0, filled = 0, taken = pool.p != nullptr ? pool.capacity : 0;
   for (const Pool* each = &pool; each != nullptr; each = each->next) {
     if (each->p == nullptr && each->size != 0) return false;
     if (each->size > each->capacity) return false;
     if (each != &pool && each->current != nullptr) return false;
     current_found |= each == pool.current;
     if (each != &pool_current(pool)) before += each->size;
-    if (each != &pool) taken += kHeaderSize + each->capacity;
+    if (each == &pool) continue;
+    taken += kHeaderSize + each->capacity;
+    filled += each->size != 0;
   }
-  return current_found && before == pool.before && taken == pool.taken;
+  if (pool.behind != nullptr) {
+    const Pool* at = &pool_current(pool);
+    while (at != pool.behind && at->next != nullptr && at->next->size != 0) at = at->next;
+    if (at != pool.behind) return false;
+  }
+  return current_found && before == pool.before && filled == pool.filled && taken == pool.taken;
 }
 
 }  // namespace poolalloc

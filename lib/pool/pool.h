@@ -25,7 +25,9 @@ using Pool = poolalloc_pool;
 using PoolMark = poolalloc_pool_mark;
 
 // A pool without a buffer, which takes one of `capacity` bytes when it is first allocated from.
-constexpr Pool pool_without_buffer(size_t capacity) { return Pool{nullptr, capacity, 0, nullptr, nullptr, 0, 0, 0}; }
+constexpr Pool pool_without_buffer(size_t capacity) {
+  return Pool{nullptr, capacity, 0, nullptr, nullptr, 0, nullptr, 0, 0, 0, 0};
+}
 
 // Where a chain's buffers come from. acquire returns `size` bytes aligned to kBlockAlignment, or
 // nullptr; release gets exactly what acquire returned, with the same size.
@@ -52,9 +54,9 @@ void* pool_alloc(Pool& pool, size_t size, size_t alignment, const PoolSource& so
 void* pool_realloc(Pool& pool, void* block, size_t old_size, size_t new_size, const PoolSource& source);
 
 // How far the chain is used, and back to there: what was allocated since is gone, its buffers are kept. Marks taken
-// since, and all when the chain is reset or freed, are void; blocks from before must not have grown since. Amortised
-// O(1): a pool that was filled since is passed once.
-PoolMark pool_mark(const Pool& pool);
+// since, and all when the chain is reset or freed, are void; blocks from before must not have changed their size since.
+// Amortised O(1): a pool that was filled since is passed once, and so are those before it.
+PoolMark pool_mark(Pool& pool);
 void pool_rewind(Pool& pool, const PoolMark& mark);
 
 // Bytes handed out, gaps for alignment included.

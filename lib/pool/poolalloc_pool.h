@@ -7,7 +7,7 @@
  * and for the first pool only:
  *   current is the pool being handed out from; NULL means the first one itself
  *   before is the sum of the sizes of all but the current pool, taken that of all buffers, with the
- *   headers of chained pools
+ *   headers of chained pools; filled is how many chained pools have handed out something
  * Fields may be read; only the pool functions write them.
  */
 #ifndef POOLALLOC_POOL_H
@@ -21,8 +21,11 @@ typedef struct poolalloc_pool {
   size_t size;                    /* bytes handed out, from the front */
   struct poolalloc_pool *next;    /* the next pool of the chain */
   struct poolalloc_pool *current; /* first pool only: where the next block is tried */
-  size_t before;                  /* first pool: see above; others: bytes that the chain had handed out before this pool's
-                                     first block */
+  size_t serial;                  /* when the pool last handed out its first block: the last number given; first pool:
+                                     the last one that was given */
+  struct poolalloc_pool *behind;  /* first pool only: from the current pool to this one all are in use; NULL: not known */
+  size_t before;                  /* first pool only: bytes handed out by all but the current pool */
+  size_t filled;                  /* first pool only */
   size_t taken;                   /* first pool only: bytes that buffers have taken */
   size_t limit;                   /* first pool only: what they may take; 0: no limit */
 } poolalloc_pool;
@@ -31,7 +34,10 @@ typedef struct poolalloc_pool {
 typedef struct poolalloc_pool_mark {
   poolalloc_pool *current;
   size_t size;
+  poolalloc_pool *behind;
+  size_t serial;
   size_t before;
+  size_t filled;
 } poolalloc_pool_mark;
 
 #endif

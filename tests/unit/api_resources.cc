@@ -11,6 +11,7 @@
 #include <map>
 #include <memory_resource>
 #include <new>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -134,6 +135,25 @@ static void heaps() {
   LAW(!heap.is_equal(other) && heap.is_equal(heap));
 }
 
+// What is thrown out of a scope, and its text, is there as long as it is handled.
+static void exceptions() {
+  for (int i = 0; i < 3; i++) {
+    try {
+      poolalloc::heap heap("request", 1 << 20);
+      poolalloc::heap::scope scope(heap);
+      if (i == 2) {
+        char* volatile too_much = new char[2 << 20];
+        (void)too_much;
+      }
+      throw std::runtime_error("a text that is longer than what a string has in itself, number " + std::to_string(i));
+    } catch (const std::exception& thrown) {
+      std::vector<std::string> others(1000, "something else that may be put where the text was, if it were gone");
+      LAW(i == 2 || std::string(thrown.what()).find("number " + std::to_string(i)) != std::string::npos);
+      LAW(i != 2 || dynamic_cast<const std::bad_alloc*>(&thrown) != nullptr);
+    }
+  }
+}
+
 // A server: a heap for each request, whose blocks nobody frees.
 static void requests() {
   auto serve = [](int count) {
@@ -156,6 +176,7 @@ int main(int argc, char**) {
   LAW(pool_init == 1 && pool_free(1) == 0 && Pool{3}.depth == 3);
   pools();
   heaps();
+  exceptions();
   requests();
   return 0;
 }

@@ -77,6 +77,33 @@ TEST(Extended, RecallocGrowsWithZeros) {
   }
 }
 
+TEST(Extended, RecallocThatShrinksLeavesNothingBehind) {
+  const size_t steps[][3] = {
+      {100, 50, 64}, {100, 96, 112}, {300000, 200000, 204000}, {5000, 100, 6000}, {200000, 5000, 250000}};
+  for (auto& [first, less, more] : steps) {
+    char* block = static_cast<char*>(poolalloc_recalloc(nullptr, first, 1));
+    memset(block, 'x', first);
+    block = static_cast<char*>(poolalloc_recalloc(block, less, 1));
+    ASSERT_TRUE(bytes_all(block, less, 'x'));
+    block = static_cast<char*>(poolalloc_recalloc(block, 1, more));
+    ASSERT_TRUE(bytes_all(block, less, 'x'));
+    EXPECT_TRUE(bytes_all(block + less, more - less, 0)) << first << " " << less << " " << more;
+    api_free(block);
+  }
+}
+
+TEST(Extended, SizesThatCannotBeAreNone) {
+  for (size_t size : {SIZE_MAX, SIZE_MAX - 5000, size_t{1} << 63}) {
+    EXPECT_EQ(poolalloc_good_size(size), size);
+    EXPECT_EQ(poolalloc_aligned_realloc(nullptr, 64, size), nullptr);
+  }
+  // What is left over would be most of it.
+  void* block = api_malloc(64 << 20);
+  void* small = poolalloc_aligned_realloc(block, 16, 100);
+  EXPECT_LT(api_usable_size(small), 1000u);
+  api_free(small);
+}
+
 TEST(Extended, AlignedReallocKeepsBytesAndAlignment) {
   Random random(1);
   for (size_t alignment : {1, 16, 64, 4096, 1 << 17}) {

@@ -579,6 +579,14 @@ TEST_F(PoolChain, ARewindLeavesWhatWasThereAndNothingElse) {
         const auto value = static_cast<unsigned char>(random.next() | 1);
         memset(p, value, size);
         blocks.push_back({p, size, value});
+      } else if (what < 83 && !blocks.empty() && (marks.empty() || blocks.size() > marks.back().blocks)) {
+        // The last block, smaller or larger.
+        Block& b = blocks.back();
+        const size_t size = random.size_up_to(3000);
+        char* p = static_cast<char*>(pool_realloc(pool, b.p, b.size, size, kSource));
+        ASSERT_NE(p, nullptr);
+        memset(p, b.value, size);
+        b = {p, size, b.value};
       } else if (what < 90) {
         marks.push_back({pool_mark(pool), blocks.size(), pool_used(pool)});
       } else if (!marks.empty() && what < 99) {
@@ -613,6 +621,44 @@ TEST_F(PoolChain, MarkingAndGoingBackAgainAndAgainTakesNoMoreBuffers) {
   }
   EXPECT_LE(pool.taken, taken * 2);
   pool_free(pool, kSource);
+}
+
+TEST_F(PoolChain, ARewindIsNotMisledByWhatReallocHasMadeSmaller) {
+  for (size_t less : {1, 1000, 999999}) {
+    Pool pool = pool_init(2000000, kSource);
+    void* last = alloc(pool, 1000000);
+    // In a pool of its own.
+    char* aligned = static_cast<char*>(pool_alloc(pool, 10, 1 << 21, kSource));
+    ASSERT_NE(aligned, nullptr);
+    memset(aligned, 'a', 10);
+    EXPECT_EQ(pool_realloc(pool, last, 1000000, 1000000 - less, kSource), last);
+    const PoolMark mark = pool_mark(pool);
+    alloc(pool, 100);
+    pool_rewind(pool, mark);
+    EXPECT_TRUE(pool_is_valid(pool));
+    for (int i = 0; i < 40; i++) memset(alloc(pool, 100000), 'b', 100000);
+    EXPECT_TRUE(bytes_all(aligned, 10, 'a'));
+    pool_free(pool, kSource);
+  }
+}
+
+TEST_F(PoolChain, MarksAndBlocksWithPoolsOfTheirOwnCostTheSameHoweverManyThereAre) {
+  auto seconds = [](int owns) {
+    Pool pool = pool_init(16, kSource);
+    for (int i = 0; i < owns; i++) EXPECT_NE(alloc(pool, 4000), nullptr);
+    double start = cpu_seconds();
+    for (int i = 0; i < 20000; i++) {
+      const PoolMark mark = pool_mark(pool);
+      alloc(pool, 200);
+      alloc(pool, 4100);
+      pool_rewind(pool, mark);
+    }
+    start = cpu_seconds() - start;
+    pool_free(pool, kSource);
+    return start;
+  };
+  const double few = seconds(1), many = seconds(5000);
+  EXPECT_LT(many, 10 * few + 0.1);
 }
 
 TEST_F(PoolChain, TheLimitIsOfBuffersAndAFailureChangesNothing) {

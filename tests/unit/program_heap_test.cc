@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <map>
+#include <tuple>
 
 #define POOLALLOC_NO_SHORT_NAMES
 #include "api/poolalloc.h"
@@ -28,6 +29,7 @@ using test::in_threads;
 using test::pattern_fill;
 using test::pattern_holds;
 using test::Random;
+using test::slices_in_use;
 
 class ProgramHeapTest : public test::HeapTest {
  protected:
@@ -360,6 +362,51 @@ TEST_F(ProgramHeapTest, AForkedChildUsesAHeapThatOthersWereChanging) {
   poolalloc_heap_delete(heap);
 }
 
+TEST_F(ProgramHeapTest, ASampledThreadKeepsToItsTarget) {
+  poolalloc_heap* heap = poolalloc_heap_new(nullptr);
+  in_thread([&] {
+    std::vector<void*> own;
+    for (int i = 0; i < 100; i++) own.push_back(api_malloc(40));
+    sample_start(1000);
+    for (int i = 0; i < 100; i++) own.push_back(api_malloc(40));
+    poolalloc_heap_push(heap);
+    // What realloc moves stays with the thread.
+    for (void*& block : own) block = api_realloc(block, 100);
+    for (int i = 0; i < 200; i++) EXPECT_EQ(poolalloc_heap_of(api_malloc(100)), heap);
+    for (void* block : own) EXPECT_EQ(poolalloc_heap_of(block), nullptr);
+    poolalloc_heap_pop();
+    for (void* block : own) api_free(block);
+    sample_interval.store_relaxed(0);
+  });
+  EXPECT_EQ(stats_of(heap).live_blocks, 200u);
+  poolalloc_heap_delete(heap);
+}
+
+TEST_F(ProgramHeapTest, ARefusalByTheLimitChangesNothingElse) {
+  const poolalloc_heap_options options{sizeof options, nullptr, 1 << 20};
+  poolalloc_heap* heap = poolalloc_heap_new(&options);
+  api_free(memset(api_malloc(5 << 20), 1, 5 << 20));
+  auto figures = [] {
+    return std::tuple(accounts.mapped.load_relaxed(), accounts.peak.load_relaxed(), accounts.purged.load_relaxed());
+  };
+  const auto before = figures();
+  for (size_t size : {size_t{2} << 20, size_t{16} << 30}) {
+    EXPECT_EQ(poolalloc_heap_alloc(heap, size), nullptr);
+    EXPECT_EQ(poolalloc_heap_aligned_alloc(heap, 1 << 16, size), nullptr);
+    EXPECT_EQ(poolalloc_heap_calloc(heap, 1, size), nullptr);
+  }
+  EXPECT_EQ(figures(), before);
+  poolalloc_heap_delete(heap);
+}
+
+TEST_F(ProgramHeapTest, AReleasedHeapKeepsLittle) {
+  poolalloc_heap* heap = poolalloc_heap_new(nullptr);
+  for (size_t size = 1; size < 65536; size = size * 9 / 8 + 1) poolalloc_heap_alloc(heap, size);
+  poolalloc_heap_release_all(heap);
+  EXPECT_LE(slices_in_use() - in_use_before, 16);
+  poolalloc_heap_delete(heap);
+}
+
 TEST_F(ProgramHeapTest, MisuseIsNoticedAndDoesNothing) {
   misuse_policy.store_relaxed(MisusePolicy::ignore);
   poolalloc_heap* heap = poolalloc_heap_new(nullptr);
@@ -378,17 +425,24 @@ TEST_F(ProgramHeapTest, MisuseIsNoticedAndDoesNothing) {
   EXPECT_EQ(misuse_count(), before + 3);
   poolalloc_heap_pop();
   poolalloc_heap_alloc(heap, 10);
-  auto visit = [](void*, size_t, void* context) {
+  void* kept = poolalloc_heap_alloc(heap, 300000);
+  auto visit = [](void* block, size_t size, void* context) {
     EXPECT_EQ(poolalloc_heap_alloc(static_cast<poolalloc_heap*>(context), 10), nullptr);
-    return 0;
+    api_free(block);
+    poolalloc_heap_delete(static_cast<poolalloc_heap*>(context));
+    // What is not of the heap may be used.
+    api_free(api_malloc(size));
+    return 1;
   };
-  EXPECT_EQ(poolalloc_heap_visit(heap, visit, heap), 0);
-  EXPECT_EQ(misuse_count(), before + 4);
+  EXPECT_EQ(poolalloc_heap_visit(heap, visit, heap), 1);
+  EXPECT_EQ(misuse_count(), before + 3 + 2 * 3);
+  EXPECT_EQ(stats_of(heap).live_blocks, 2u);
+  EXPECT_EQ(poolalloc_heap_of(kept), heap);
   void* gone = poolalloc_heap_alloc(heap, 50);
   EXPECT_TRUE(is_valid(heap));
   poolalloc_heap_delete(heap);
   api_free(gone);
-  EXPECT_EQ(misuse_count(), before + 5);
+  EXPECT_EQ(misuse_count(), before + 10);
   misuse_policy.store_relaxed(MisusePolicy::abort);
 }
 
