@@ -21,6 +21,7 @@ struct Mapped {
   StatsFile figures;
   char folder[kPathMost];
 };
+static_assert(sizeof(Mapped) <= kNewFileMost);
 constinit Mapped* mapped = nullptr;
 
 // The path of a file in the folder.

@@ -80,7 +80,9 @@ int os_parent_id();
 // Ends the process at once.
 [[noreturn]] void os_exit(int status);
 bool os_file_exists(const char* path);
-// A new file of so many bytes, which the process and others may map; nullptr: there can be none, or there is one.
+// A new file of so many bytes, kNewFileMost at the most, which the process and others may map; nullptr: there can be
+// none, or there is one.
+inline constexpr size_t kNewFileMost = 512;
 void* os_map_new_file(const char* path, size_t size);
 // Whether this is the process that the library was loaded into, not the child of a fork.
 bool os_is_first_process();

@@ -338,8 +338,11 @@ void* os_map_new_file(const char* path, size_t size) {
   long file =
       system_call(SYS_openat, AT_FDCWD, as_long(path), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (failed(file)) return nullptr;
-  long result = system_call(SYS_ftruncate, file, long(size));
-  if (!failed(result)) result = system_call(SYS_mmap, 0, long(size), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  // Written, so that there is room for it: where a disk is full a mere hole would end the program when it is filled.
+  static constexpr char kZeros[kNewFileMost]{};
+  long result = -ENOSPC;
+  if (size <= sizeof kZeros && system_call(SYS_write, file, as_long(kZeros), long(size)) == long(size))
+    result = system_call(SYS_mmap, 0, long(size), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   system_call(SYS_close, file);
   return failed(result) ? nullptr : pointer_to<void>(uintptr_t(result));
 }
