@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -335,6 +336,9 @@ void os_keep_stderr() {
 bool os_file_exists(const char* path) { return !failed(system_call(SYS_faccessat, AT_FDCWD, as_long(path), F_OK)); }
 
 void* os_map_new_file(const char* path, size_t size) {
+  // Above this limit a write would end the program by a signal.
+  rlimit limit{};
+  if (failed(system_call(SYS_prlimit64, 0, RLIMIT_FSIZE, 0, as_long(&limit))) || limit.rlim_cur < size) return nullptr;
   long file =
       system_call(SYS_openat, AT_FDCWD, as_long(path), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (failed(file)) return nullptr;
