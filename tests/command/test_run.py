@@ -190,3 +190,9 @@ def test_no_figures_for_what_is_not_served(tmp_path):
     subprocess.run(["cc", "-static", "-o", tmp_path / "static", tmp_path / "static.c"], check=True)
     result = poolalloc("run", "--stats", tmp_path / "static")
     assert result.returncode == 0 and result.stderr.startswith("poolalloc: no figures: the library did not serve ")
+
+
+def test_a_process_that_may_write_no_files_runs_without_figures(program):
+    result = poolalloc("run", "--stats", "sh", "-c", f"ulimit -f 0; '{program}' exit")
+    assert (result.returncode, result.stdout) == (3, "ready\n")
+    assert "(sh)" in result.stderr and "(a server)" not in result.stderr
