@@ -12,9 +12,27 @@
 #include "api/options.h"
 #include "api/poolalloc.h"
 #include "chunk/accounts.h"
+#include "heap/program_heap.h"
 #include "os/message.h"
 
 using namespace poolalloc;
+
+namespace {
+
+// What the program gave poolalloc_on_message. Synchronization: as poolalloc.h says.
+struct MessageHandler {
+  void (*function)(const char* line, size_t length, void* context);
+  void* context;
+};
+constinit MessageHandler message_handler{nullptr, nullptr};
+
+void call_message_handler(const char* line, size_t length) {
+  // What it keeps is not to go with a heap that a call of this thread is for.
+  ProgramScope scope(nullptr);
+  message_handler.function(line, length, message_handler.context);
+}
+
+}  // namespace
 
 POOLALLOC_EXPORT size_t poolalloc_good_size(size_t size) { return api_good_size(size); }
 
@@ -88,9 +106,9 @@ POOLALLOC_EXPORT int poolalloc_option_get(const char* name, char* value, size_t 
 }
 
 POOLALLOC_EXPORT void poolalloc_on_message(void (*handler)(const char*, size_t, void*), void* context) {
-  message_sink.context.store_relaxed(context);
-  // Release: the context.
-  message_sink.function.store_release(handler);
+  if (handler != nullptr) message_handler = {handler, context};
+  // Release: the handler.
+  message_sink.store_release(handler != nullptr ? call_message_handler : nullptr);
 }
 
 POOLALLOC_EXPORT void poolalloc_on_no_memory(int (*handler)(size_t, void*), void* context) {

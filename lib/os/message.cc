@@ -56,13 +56,13 @@ Lines& Lines::next() { return character('\n').text(kPrefix); }
 
 void Lines::send() {
   text_[length_++] = '\n';
-  // Acquire: the context.
-  auto function = message_sink.function.load_acquire();
-  if (function == nullptr) return os_write(text_, length_);
+  // Acquire: what it needs.
+  auto sink = message_sink.load_acquire();
+  if (sink == nullptr) return os_write(text_, length_);
   for (char *line = text_, *c = text_; c < text_ + length_; c++) {
     if (*c != '\n') continue;
     *c = 0;
-    function(line, size_t(c - line), message_sink.context.load_relaxed());
+    sink(line, size_t(c - line));
     line = c + 1;
   }
 }

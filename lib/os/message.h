@@ -12,12 +12,8 @@
 
 namespace poolalloc {
 
-// Who gets messages instead of stderr. Synchronization: `context` is written before `function`, with release.
-struct MessageSink {
-  Atomic<void (*)(const char* line, size_t length, void* context)> function;  // nullptr: stderr
-  Atomic<void*> context;
-};
-inline constinit MessageSink message_sink{{nullptr}, {nullptr}};
+// Who gets messages, line by line, instead of stderr; nullptr: stderr. Synchronization: written with release.
+inline constinit Atomic<void (*)(const char* line, size_t length)> message_sink{nullptr};
 
 constexpr char upper_case(char c) { return c >= 'a' && c <= 'z' ? char(c - 'a' + 'A') : c; }
 

@@ -251,6 +251,29 @@ TEST(Handlers, GetTheLinesThatStderrWouldGet) {
   EXPECT_NE(lines[0].find("is free already (double free of a block of 48 bytes)"), std::string::npos);
 }
 
+TEST(Handlers, AllocateFromTheThreadsOwnHeap) {
+  static poolalloc_heap* heap_of_kept;
+  poolalloc_heap* heap = poolalloc_heap_new(nullptr);
+  poolalloc_on_message(
+      [](const char*, size_t, void*) {
+        void* kept = api_malloc(100);
+        heap_of_kept = poolalloc_heap_of(kept);
+        api_free(kept);
+      },
+      nullptr);
+  poolalloc_option_set("misuse", "warn");
+  void* block = api_malloc(48);
+  api_free(block);
+  poolalloc_heap_push(heap);
+  heap_of_kept = heap;
+  api_free(block);
+  poolalloc_heap_pop();
+  poolalloc_option_set("misuse", "abort");
+  poolalloc_on_message(nullptr, nullptr);
+  EXPECT_EQ(heap_of_kept, nullptr);
+  poolalloc_heap_delete(heap);
+}
+
 TEST(Handlers, AreAskedBeforeACallFails) {
   struct Asked {
     int count;
