@@ -65,15 +65,7 @@ POOLALLOC_EXPORT void* poolalloc_aligned_realloc(void* block, size_t alignment, 
   // Not where most of it would be left over.
   bool may_stay = address_of(block) % alignment == 0 && size >= before / 2;
   if (may_stay && api_expand(block, size)) return block;
-  if (before == 0) {
-    errno = EINVAL;
-    return nullptr;
-  }
-  void* moved = api_alloc_in(api_heap_of(block), alignment, size, nullptr);
-  if (moved == nullptr) return nullptr;
-  memcpy(moved, block, before < size ? before : size);
-  free_for(Caller::realloc, block);
-  return moved;
+  return api_realloc_in(api_heap_of(block), alignment, block, before, size);
 }
 
 POOLALLOC_EXPORT size_t poolalloc_trim(void) {

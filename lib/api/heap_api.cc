@@ -96,13 +96,7 @@ POOLALLOC_EXPORT char* poolalloc_heap_strdup(poolalloc_heap* heap, const char* s
 POOLALLOC_EXPORT void* poolalloc_heap_realloc(poolalloc_heap* heap, void* block, size_t size) {
   if (block == nullptr) return poolalloc_heap_alloc(heap, size);
   if (size == 0 || api_heap_of(block) == &inside(heap)) return api_realloc(block, size);
-  const size_t old_size = api_usable_size(block);
-  if (old_size == 0) return fail(EINVAL);
-  void* moved = poolalloc_heap_alloc(heap, size);
-  if (moved == nullptr) return nullptr;
-  memcpy(moved, block, old_size < size ? old_size : size);
-  free_for(Caller::realloc, block);
-  return moved;
+  return api_realloc_in(&inside(heap), kBlockAlignment, block, api_usable_size(block), size);
 }
 
 POOLALLOC_EXPORT void poolalloc_heap_free(poolalloc_heap* heap, void* block) {

@@ -121,6 +121,18 @@ void* api_alloc_in(ProgramHeap* heap, size_t alignment, size_t size, bool* zeroe
   return checked_alloc(size, [=] { return alloc_in(heap, alignment, size, zeroed); });
 }
 
+void* api_realloc_in(ProgramHeap* heap, size_t alignment, void* p, size_t old_size, size_t size) {
+  if (old_size == 0) {
+    errno = EINVAL;
+    return nullptr;
+  }
+  void* moved = api_alloc_in(heap, alignment, size, nullptr);
+  if (moved == nullptr) return nullptr;
+  memcpy(moved, p, old_size < size ? old_size : size);
+  free_for(Caller::realloc, p);
+  return moved;
+}
+
 ProgramHeap* api_heap_of(const void* p) {
   if (const BlockPool* pool = pool_find(p)) return program_of(pool);
   if (!program_has_large()) return nullptr;

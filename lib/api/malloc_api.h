@@ -31,6 +31,8 @@ PA_INLINE void free_for(Caller caller, void* p, size_t said_size = kUnsaid) {
 // caller wants zeros; it is set to whether the block is known to be zero.
 struct ProgramHeap;
 void* api_alloc_in(ProgramHeap* heap, size_t alignment, size_t size, bool* zeroed);
+// Moves a block of `old_size` usable bytes to such a place. EINVAL: 0 bytes, as it is no block.
+void* api_realloc_in(ProgramHeap* heap, size_t alignment, void* p, size_t old_size, size_t size);
 // The program's heap that a block is in; nullptr: a thread's, or it is no block.
 ProgramHeap* api_heap_of(const void* p);
 

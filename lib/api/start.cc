@@ -35,15 +35,16 @@ bool summary_wanted() {
   return options.stats != 0 && (options.stats == 1 || options.stats == uint64_t(os_process_id()));
 }
 bool figures_wanted() { return options.stats_folder != nullptr; }
+bool end_matters() { return summary_wanted() || figures_wanted(); }
 
-// The process whose end is this program's: not a child of vfork, which has the memory of its parent.
+// The process whose end is this program's, if it matters: not a child of vfork, which has the memory of its parent.
 constinit Atomic<int> process{0};
 // It has come.
 constinit Atomic<bool> is_over{false};
 
 // At the end, however the program has come to it, once.
 void finish() {
-  if ((!summary_wanted() && !figures_wanted()) || process.load_relaxed() != os_process_id()) return;
+  if (!end_matters() || process.load_relaxed() != os_process_id()) return;
   if (!stats_can_be_gathered() || is_over.exchange_acquire(true)) return;
   if (figures_wanted()) stats_file_write(true);
   if (summary_wanted()) stats_print_summary();
@@ -51,7 +52,7 @@ void finish() {
 
 void fork_child() {
   heap_fork_child();
-  process.store_relaxed(os_process_id());
+  if (end_matters()) process.store_relaxed(os_process_id());
   is_over.store_relaxed(false);
   if (figures_wanted()) stats_file_renew();
 }
@@ -76,15 +77,17 @@ void report_other_allocators() {
 __attribute__((constructor(101))) void start(int, char** arguments, char** environment) {
   heap_start();
   os_note_start(arguments != nullptr ? arguments[0] : nullptr);
-  process.store_relaxed(os_process_id());
   options_read(environment);
   if (summary_wanted()) {
     os_keep_stderr();
     usage_tracked.store_relaxed(true);
   }
   if (figures_wanted()) stats_file_start(options.stats_folder);
-  // What is registered first is called last.
-  if (summary_wanted() || figures_wanted()) at_quick_exit(finish);
+  if (end_matters()) {
+    process.store_relaxed(os_process_id());
+    // What is registered first is called last.
+    at_quick_exit(finish);
+  }
   // Fails only without memory; then a fork of a multithreaded program is unsafe, as it is by itself.
   pthread_atfork(heap_fork_prepare, heap_fork_parent, fork_child);
   if (options.verbose) {
