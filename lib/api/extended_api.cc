@@ -34,6 +34,8 @@ void call_message_handler(const char* line, size_t length) {
 
 }  // namespace
 
+void* poolalloc::message_context() { return message_handler.context; }
+
 POOLALLOC_EXPORT size_t poolalloc_good_size(size_t size) { return api_good_size(size); }
 
 POOLALLOC_EXPORT void* poolalloc_expand(void* block, size_t size) { return api_expand(block, size) ? block : nullptr; }

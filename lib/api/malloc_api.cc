@@ -10,6 +10,7 @@
 #include "heap/find.h"
 #include "heap/guard.h"
 #include "heap/large.h"
+#include "heap/profiled.h"
 #include "heap/program_heap.h"
 #include "os/os.h"
 
@@ -134,10 +135,10 @@ void* api_realloc_in(ProgramHeap* heap, size_t alignment, void* p, size_t old_si
 }
 
 ProgramHeap* api_heap_of(const void* p) {
-  if (const BlockPool* pool = pool_find(p)) return program_of(pool);
+  if (const BlockPool* pool = pool_find(p)) return program_shown(program_of(pool));
   if (!program_has_large()) return nullptr;
   const void* start = kHardened ? extent_start_around(p) : p;
-  return program_large_holder(start);
+  return program_shown(program_large_holder(start));
 }
 
 constinit NoMemoryHandler no_memory_handler{{nullptr}, {nullptr}};
@@ -198,7 +199,11 @@ void* api_realloc(void* p, size_t size) {
     return nullptr;
   }
   if (size > kRequestMax) return checked(nullptr);
-  if (pool != nullptr) return keeps_place(*pool, size) ? p : move_block(p, pool, old_size, size);
+  if (pool != nullptr) {
+    if (!keeps_place(*pool, size)) return move_block(p, pool, old_size, size);
+    if (profile_is_known()) profiled_resized(program_of(pool), p, size);
+    return p;
+  }
   if (size > kPoolBlockMax) {
     void* resized = large_resize(p, size);
     if (resized != nullptr) return resized;

@@ -68,6 +68,8 @@ struct NoMemoryHandler {
   Atomic<void*> context;
 };
 extern constinit NoMemoryHandler no_memory_handler;
+// What the program gave with its handler of messages.
+void* message_context();
 // Whether a call for so many bytes that has failed is to be tried again.
 bool no_memory_retry(size_t size);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 
+#include "api/profile.h"
 #include "base/policy.h"
 #include "chunk/accounts.h"
 #include "chunk/huge_pages.h"
@@ -172,6 +173,28 @@ bool purge_changed() {
   const PurgeOptions& said = purge_options;
   retention_policy.floor.store_relaxed(said.mode == PurgeOptions::Mode::off ? kUnlimited : said.floor);
   retention_policy.ceiling.store_relaxed(said.mode == PurgeOptions::Mode::eager ? 0 : said.ceiling);
+  return true;
+}
+
+bool apply_profile(const char* value) {
+  char size_text[32];
+  const char* colon = strchr(value, ':');
+  const size_t length = colon != nullptr ? size_t(colon - value) : strlen(value);
+  if (length >= sizeof size_text) return false;
+  memcpy(size_text, value, length);
+  size_text[length] = 0;
+  const bool finds_lost = strcmp(size_text, "leaks") == 0;
+  int64_t size = 1;
+  if (!finds_lost && (!parse_size(size_text, &size) || size == kUnlimited)) return false;
+  if (size == 0) {
+    if (colon == nullptr) profile_option_clear();
+    return colon == nullptr;
+  }
+  if (kHardened) {
+    Message().text("POOLALLOC_PROFILE has no effect in the hardened library").send();
+  } else if (!profile_option_set(uint64_t(size), finds_lost, colon != nullptr ? colon + 1 : nullptr)) {
+    Message().text("POOLALLOC_PROFILE has no effect: there is no memory for it, or the path is too long").send();
+  }
   return true;
 }
 

@@ -239,6 +239,21 @@ size_t poolalloc_trim(void);
 int poolalloc_option_set(const char *name, const char *value);
 int poolalloc_option_get(const char *name, char *value, size_t size);
 
+/* --- A profile of the heap -----------------------------------------------------------------------------------
+ *
+ * Which calls have allocated how much, and how much of that is in use, from a sample of the blocks: one in about `mean`
+ * bytes, whatever their sizes. POOLALLOC_PROFILE does the same without a change to the program. */
+
+/* Begins: 0, or -1 with errno EINVAL (mean is 0), ENOMEM, or ENOTSUP (the hardened library). mean 1 makes every block a
+ * sample; 512 KiB costs next to nothing. While a profile goes on it is continued, with the new mean; one that was stopped
+ * begins anew. stop: no further samples; what is freed is noticed still. */
+int poolalloc_profile_start(size_t mean);
+void poolalloc_profile_stop(void);
+
+/* Writes what is known as a file that pprof reads (and `poolalloc profile`): 0, or -1 with errno EINVAL (there has been no
+ * profile), ENOMEM or EIO (path cannot be written; a file that is there already stays as it is). */
+int poolalloc_profile_write(const char *path);
+
 /* From here on messages go to `handler`, one line each, without a newline, instead of stderr; NULL: to stderr again. The
  * handler may be called in any thread, also while another one runs it, in a forked child, and before abort; it may
  * allocate. Set it before there are other threads. */

@@ -10,6 +10,7 @@
 #include "api/export.h"
 #include "api/options.h"
 #include "api/poolalloc.h"
+#include "api/profile.h"
 #include "api/start.h"
 #include "api/stats.h"
 #include "api/stats_file.h"
@@ -35,7 +36,7 @@ bool summary_wanted() {
   return options.stats != 0 && (options.stats == 1 || options.stats == uint64_t(os_process_id()));
 }
 bool figures_wanted() { return options.stats_folder != nullptr; }
-bool end_matters() { return summary_wanted() || figures_wanted(); }
+bool end_matters() { return summary_wanted() || figures_wanted() || profile_end_matters(); }
 
 // The process whose end is this program's, if it matters: not a child of vfork, which has the memory of its parent.
 constinit Atomic<int> process{0};
@@ -46,6 +47,7 @@ constinit Atomic<bool> is_over{false};
 void finish() {
   if (!end_matters() || process.load_relaxed() != os_process_id()) return;
   if (!stats_can_be_gathered() || is_over.exchange_acquire(true)) return;
+  if (profile_end_matters()) profile_finish();
   if (figures_wanted()) stats_file_write(true);
   if (summary_wanted()) stats_print_summary();
 }
@@ -83,11 +85,8 @@ __attribute__((constructor(101))) void start(int, char** arguments, char** envir
     usage_tracked.store_relaxed(true);
   }
   if (figures_wanted()) stats_file_start(options.stats_folder);
-  if (end_matters()) {
-    process.store_relaxed(os_process_id());
-    // What is registered first is called last.
-    at_quick_exit(finish);
-  }
+  if (end_matters()) end_watch();
+  profile_serve_requests();
   // Fails only without memory; then a fork of a multithreaded program is unsafe, as it is by itself.
   pthread_atfork(heap_fork_prepare, heap_fork_parent, fork_child);
   if (options.verbose) {
@@ -100,6 +99,14 @@ __attribute__((constructor(101))) void start(int, char** arguments, char** envir
 __attribute__((destructor)) void finish_at_exit() { finish(); }
 
 }  // namespace
+
+void end_watch() {
+  const int own = os_process_id();
+  if (process.load_relaxed() == own) return;
+  process.store_relaxed(own);
+  // What is registered first is called last.
+  at_quick_exit(finish);
+}
 
 void api_exit(int status) {
   finish();
@@ -117,10 +124,11 @@ struct poolalloc_state {
   const void* mapped;    // -> int64_t, bytes
   const void* in_use;    // -> int64_t, bytes
   const void* accounts;  // -> Accounts (chunk/accounts.h)
-  void* trim_wanted;     // -> uint32_t; who writes 1 asks for a trim, and finds 0 when it is done
+  void* wanted;          // -> uint32_t: Outside (heap/evict.h)
+  void* profile;         // -> ProfileRequest (api/profile.h)
 };
 extern "C" __attribute__((visibility("default"))) const poolalloc_state poolalloc_state;
 constinit const struct poolalloc_state poolalloc_state {
   "libpoolalloc " PA_STRING(POOLALLOC_VERSION_MAJOR), &poolalloc::accounts.mapped, &poolalloc::accounts.in_use,
-      &poolalloc::accounts, &poolalloc::trim_wanted
+      &poolalloc::accounts, &poolalloc::outside_wanted, &poolalloc::profile_request
 };

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "api/path.h"
 #include "api/stats.h"
 #include "base/bits.h"
 #include "heap/usage.h"
@@ -24,27 +25,6 @@ struct Mapped {
 static_assert(sizeof(Mapped) <= kNewFileMost);
 constinit Mapped* mapped = nullptr;
 
-// The path of a file in the folder.
-struct Path {
-  char text[kPathMost + 64];
-  size_t length = 0;
-
-  void put(const char* s) {
-    for (; *s != 0 && length + 1 < sizeof text; s++) text[length++] = *s;
-    text[length] = 0;
-  }
-  void put(uint64_t number) {
-    char digits[21];
-    char* at = digits + sizeof digits;
-    *--at = 0;
-    do {
-      *--at = char('0' + number % 10);
-      number /= 10;
-    } while (number != 0);
-    put(at);
-  }
-};
-
 void* new_file(const char* folder) {
   for (unsigned n = 1; n <= kProgramsMost; n++) {
     Path path;
@@ -52,7 +32,7 @@ void* new_file(const char* folder) {
     path.put("/");
     path.put(uint64_t(os_process_id()));
     path.put(".");
-    path.put(n);
+    path.put(uint64_t(n));
     if (void* made = os_map_new_file(path.text, sizeof(Mapped))) return made;
     if (!os_file_exists(path.text)) break;
   }

@@ -205,7 +205,8 @@ void heap_evict_others() {
   misuse_report();
 }
 
-constinit Atomic<uint32_t> trim_wanted{0};
+constinit Atomic<Outside> outside_wanted{Outside::nothing};
+constinit Atomic<void (*)()> outside_profile{nullptr};
 
 void heap_trim_all() {
   Heap* heap = thread_heap;
@@ -219,12 +220,17 @@ void heap_trim_all() {
   purge_all();
 }
 
+// Acquire, and release: what goes with it.
+static PA_COLD void outside_serve(Outside wanted) {
+  if (wanted == Outside::being_done || !outside_wanted.cas_acquire(wanted, Outside::being_done)) return;
+  if (wanted == Outside::trim) heap_trim_all();
+  if (auto serve = outside_profile.load_relaxed(); wanted == Outside::profile && serve != nullptr) serve();
+  outside_wanted.store_release(Outside::nothing);
+}
+
 void heap_slow_path_end(size_t released) {
   misuse_report();
-  if (PA_UNLIKELY(trim_wanted.load_relaxed() == 1) && trim_wanted.cas_acquire(1, 2)) {
-    heap_trim_all();
-    trim_wanted.store_release(0);
-  }
+  if (Outside wanted = outside_wanted.load_relaxed(); PA_UNLIKELY(wanted != Outside::nothing)) outside_serve(wanted);
   if (heap_is_usable(thread_heap)) heap_shed_excess(*thread_heap);
   purge_excess(released);
   uint64_t window = accounts.retention.window_start.load_relaxed();

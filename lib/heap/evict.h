@@ -86,7 +86,10 @@ void heap_evict_others();
 // Gives back all that is free: of the calling thread's heap, and what can be taken of others' without waiting for a
 // lock.
 void heap_trim_all();
-// Not 0: somebody asks this process from outside to do so: 1 when it is asked for, 2 while it is done.
-extern constinit Atomic<uint32_t> trim_wanted;
+// What somebody asks this process for from outside, who writes it there and finds `nothing` when it is done.
+enum class Outside : uint32_t { nothing, trim, being_done, profile };
+extern constinit Atomic<Outside> outside_wanted;
+// Serves what is asked for the profile, with no lock held; nullptr: nobody does. Synchronization: set once at start-up.
+extern constinit Atomic<void (*)()> outside_profile;
 
 }  // namespace poolalloc

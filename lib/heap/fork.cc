@@ -23,6 +23,7 @@
 #include "chunk/extent.h"
 #include "chunk/purge.h"
 #include "chunk/region.h"
+#include "heap/profiled.h"
 #include "heap/program_heap.h"
 #include "heap/purge_thread.h"
 #include "heap/registry.h"
@@ -92,6 +93,7 @@ void locks_untake() {
   fork_untake(regions_lock);
   fork_untake(purge_lock);
   fork_untake(extents_lock);
+  fork_untake(profile_lock);
   fork_untake(registry.lock);  // last: from here on there may be new heaps
 }
 
@@ -108,6 +110,7 @@ bool locks_take(bool gives_up) {
   fork_take(regions_lock, kForEver);
   fork_take(purge_lock, kForEver);
   fork_take(extents_lock, kForEver);
+  fork_take(profile_lock, kForEver);
   return true;
 }
 
@@ -118,8 +121,8 @@ void orphan_all_others() {
     if (gate->heap == thread_heap || gate->heap == &shared_heap || lock_is_mine(gate->lock)) continue;
     bool is_lost = !is_fork_locked(gate->lock), is_owned = gate->state.load_relaxed() == HeapState::owned;
     // A thread that vanished inside a fast path leaves one live block too many, in its own heap or in one that it had
-    // a batch for.
-    registry.vanished += is_owned;
+    // a batch for; while it filled a metered list, as many as that has.
+    if (is_owned) registry.vanished += sample_is_used.load_relaxed() ? kMeteredMost : 1;
     if (is_lost) {
       // New threads may come to be known as the holder was.
       gate->lock.word.store_relaxed(kLockVanished);
@@ -134,7 +137,8 @@ void orphan_all_others() {
   registry.owned.store_relaxed(heap_is_usable(thread_heap) ? 1 : 0);
   // Who has borrowed one has vanished.
   if (!is_fork_locked(extents_lock) && !lock_is_mine(extents_lock)) extents_salvage();
-  Lock* const borrowable[] = {&registry.lock, &regions_lock, &purge_lock, &extents_lock};
+  if (!is_fork_locked(profile_lock) && !lock_is_mine(profile_lock)) profile_is_lost.store_relaxed(true);
+  Lock* const borrowable[] = {&registry.lock, &regions_lock, &purge_lock, &extents_lock, &profile_lock};
   for (Lock* lock : borrowable) {
     if (!is_fork_locked(*lock) && !lock_is_mine(*lock)) lock->word.store_relaxed(kLockFork);
   }

@@ -442,7 +442,7 @@ PA_NOINLINE void* heap_malloc_slow(size_t size) {
   Heap* heap = thread_heap;
   if (PA_UNLIKELY(!heap_is_usable(heap))) heap = heap_attach();
   if (PA_UNLIKELY(heap == nullptr)) return shared_alloc(c);
-  return PA_UNLIKELY(sample_is_on()) ? sample_malloc(*heap, c, size) : heap_alloc(*heap, c);
+  return PA_UNLIKELY(sample_is_used.load_relaxed()) ? sample_malloc(*heap, c, size) : heap_alloc(*heap, c);
 }
 
 }  // namespace poolalloc

@@ -89,7 +89,7 @@ struct alignas(kCacheLine) HeapGate {
 
 struct alignas(kCacheLine) Heap {
   FreeList active[kClassCount];  // Synchronization: owner only, but see evict.h
-  SmallLists small_lists;        // Synchronization: owner only; constant but for sampling
+  SmallLists small_lists;        // Synchronization: lock, to write; constant but for sampling
 
   PoolChain chains[kClassCount];       // Synchronization: lock
   RemoteBatch batches[kBatchCount];    // Synchronization: while a BatchesHeld lives (evict.h)
@@ -137,6 +137,15 @@ constexpr SmallLists small_lists_compute() {
   return lists;
 }
 inline constexpr SmallLists kSmallLists = small_lists_compute();
+
+// Another thread that switches sampling on may change it (sample.h).
+PA_INLINE uint16_t small_list_offset(const Heap& heap, size_t size) {
+#if defined(__SANITIZE_THREAD__)
+  return __atomic_load_n(&heap.small_lists.offset[(size + 15) / 16], __ATOMIC_RELAXED);
+#else
+  return heap.small_lists.offset[(size + 15) / 16];
+#endif
+}
 
 inline bool heap_is_usable(const Heap* heap) { return heap != nullptr && heap != &heap_ended; }
 

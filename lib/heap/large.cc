@@ -7,6 +7,7 @@
 #include "chunk/extent.h"
 #include "chunk/purge.h"
 #include "heap/heap.h"
+#include "heap/profiled.h"
 #include "heap/program_heap.h"
 #include "heap/purge_thread.h"
 #include "heap/usage.h"
@@ -23,14 +24,23 @@ void claimed(size_t size) {
   purge_thread_look();
 }
 
+// A block that the profile may want. `heap`: the program heap that it is in.
+void made(void* block, size_t size, ProgramHeap* heap) {
+  const size_t counted = round_up(size, os_page_size());
+  heap == nullptr ? profiled_large_made(block, size, counted) : profiled_program_made(*heap, block, size, counted);
+}
+
 // The same for a fresh one, if there is one, which is the thread's target's from here on. nullptr: it cannot be.
 void* claimed_for_target(void* block, size_t size) {
   if (block == nullptr) return nullptr;
   claimed(size);
   ProgramHeap* target = program_target;
-  if (PA_LIKELY(target == nullptr) || program_large_adopt(*target, block)) return block;
-  extent_release(block);
-  return nullptr;
+  if (PA_UNLIKELY(target != nullptr) && !program_large_adopt(*target, block)) {
+    extent_release(block);
+    return nullptr;
+  }
+  if (profile_is_known()) made(block, size, target);
+  return block;
 }
 
 }  // namespace
@@ -56,8 +66,9 @@ void* large_alloc_growing(size_t size, size_t old_size) {
 size_t large_usable_size(const void* p) { return extent_block_size(p); }
 
 bool large_free(void* p) {
-  ProgramHeap* holder;
+  ProgramHeap* holder = nullptr;
   if (program_has_large() && !program_large_forget(p, &holder)) return true;
+  if (PA_UNLIKELY(holder != nullptr)) profiled_give(*holder, profiled_take(holder, p), true);
   size_t released = extent_release(p);
   if (released == 0) return false;
   heap_slow_path_end(released);
@@ -71,12 +82,18 @@ static void* resized_for_holder(void* p, size_t new_size, Resize resize) {
   const size_t old_size = extent_block_size(p);
   ProgramHeap* holder = nullptr;
   if (program_has_large() && !program_large_forget(p, &holder)) return nullptr;
+  void* const taken = profiled_take(holder, p);
   void* resized = holder == nullptr || program_fits(*holder, new_size) ? resize() : nullptr;
-  // It was there before, and there is a record for it.
-  if (PA_UNLIKELY(holder != nullptr)) program_large_adopt(*holder, resized != nullptr ? resized : p, true);
+  if (PA_UNLIKELY(holder != nullptr)) {
+    // It was there before, and there is a record for it. What the profile's own heap had is sampled anew.
+    ProgramHeap* const keeps = resized == nullptr ? holder : program_shown(holder);
+    if (keeps != nullptr) program_large_adopt(*keeps, resized != nullptr ? resized : p, true);
+    profiled_give(*holder, taken, resized != nullptr);
+  }
   if (resized == nullptr) return nullptr;
   if (new_size < old_size) heap_slow_path_end(old_size - new_size);
   claimed(new_size);
+  if (profile_is_known()) made(resized, new_size, program_shown(holder));
   return resized;
 }
 

@@ -12,6 +12,7 @@
 #include "chunk/purge.h"
 #include "heap/holes.h"
 #include "heap/misuse.h"
+#include "heap/profiled.h"
 #include "heap/registry.h"
 #include "heap/usage.h"
 
@@ -206,6 +207,7 @@ ProgramFigures program_heap_figures(ProgramHeap& heap) {
 // False: the heap may not be used now, and nothing was done.
 static bool release_all(ProgramHeap& heap, void (*discard)(void* start), bool keeps) {
   if (ProgramGuard guard(heap); !guard && !is_lost(heap)) return false;
+  if (profile_is_known()) profiled_emptied(heap);
   while (void* start = large_take(heap)) discard(start);
   const size_t released = heap.bytes;
   if (ProgramGuard guard(heap); guard) pools_release(heap, keeps);
@@ -228,30 +230,33 @@ void program_heap_delete(ProgramHeap& heap, void (*discard)(void* start)) {
 void* program_alloc(ProgramHeap& heap, size_t size) {
   const unsigned c = size_class_of(size);
   FreeList& list = heap.heap.active[c];
-  bool has_grown;
+  bool is_refilled, has_grown = false;
   Block* block;
   {
     ProgramGuard guard(heap);
     if (PA_UNLIKELY(!guard)) return alloc_without(heap, size);
     if (PA_UNLIKELY(!has_room(heap, class_size(c)))) return nullptr;
     block = list_pop(list, kReach);
-    if (PA_LIKELY(block != nullptr)) {
-      count_in(heap, class_size(c));
-      return block;
+    is_refilled = PA_UNLIKELY(block == nullptr);
+    if (is_refilled) {
+      const unsigned pools = heap.heap.chains[c].pool_count;
+      if (heap_refill(heap.heap, c)) block = list_pop(list, kReach);
+      has_grown = heap.heap.chains[c].pool_count != pools;
     }
-    const unsigned pools = heap.heap.chains[c].pool_count;
-    if (heap_refill(heap.heap, c)) block = list_pop(list, kReach);
     if (block != nullptr) count_in(heap, class_size(c));
-    has_grown = heap.heap.chains[c].pool_count != pools;
   }
-  usage_note(1);
-  if (has_grown) heap_slow_path_end(kWidePoolSize);
+  if (PA_UNLIKELY(is_refilled)) {
+    usage_note(1);
+    if (has_grown) heap_slow_path_end(kWidePoolSize);
+  }
+  if (profile_is_known() && block != nullptr) profiled_program_made(heap, block, size, class_size(c));
   return block;
 }
 
 void program_free(BlockPool* pool, Block* block) {
   ProgramHeap& heap = *program_of(pool);
   const size_t size = class_size(pool->size_class);
+  if (profile_is_known()) profiled_give(heap, profiled_take(&heap, block), true);
   bool is_free, settles;
   {
     ProgramGuard guard(heap);
@@ -350,7 +355,10 @@ bool program_pop() {
   if (!heap_is_usable(own) || own->target_count == 0) return false;
   own->targets[--own->target_count]->pushed.sub_relaxed(1);
   program_target = own->target_count != 0 ? own->targets[own->target_count - 1] : nullptr;
-  if (own->target_count == 0) meter_undivert(*own);
+  if (own->target_count == 0) {
+    LockGuard held(own->gate->lock);
+    meter_undivert(*own);
+  }
   return true;
 }
 

@@ -46,6 +46,8 @@ struct ProgramHeap {
   ProgramLarge* unused;     // records
   Pool records;             // where they live
   bool is_visited;          // by program_heap_visit
+  bool is_own;              // the library's (profiled.h). Synchronization: constant
+  Atomic<size_t> profiled;  // blocks that the profile knows. Synchronization: atomic
   Atomic<uint32_t> pushed;  // threads that have made it their target, as often as they have. Synchronization: atomic
   ProgramHeap* next_spare;  // Synchronization: the registry's lock
 };
@@ -84,6 +86,8 @@ inline bool program_has_large() { return PA_UNLIKELY(program_large_count.load_re
 
 // The program heap that a block of a pool belongs to; nullptr: none.
 inline ProgramHeap* program_of(const BlockPool* pool) { return pool->owner->program; }
+// What a program is to know of that.
+inline ProgramHeap* program_shown(ProgramHeap* heap) { return heap != nullptr && heap->is_own ? nullptr : heap; }
 
 // Calls visit(block, size) for each block in use, with the lock held, until it returns false; whether it never did.
 // visit must not use the heap: who frees to it or allocates from it then is told so, and nothing is done.

@@ -8,16 +8,15 @@
 #include "heap/guard.h"
 #include "heap/heap.h"
 #include "heap/misuse.h"
+#include "heap/profiled.h"
 #include "os/os.h"
 
 namespace poolalloc {
 
-constinit Atomic<uint64_t> sample_interval{0};
+constinit SampleInterval sample_mallocs{{0}, {0}}, sample_bytes{{0}, {0}};
+constinit Atomic<bool> sample_is_used{false};
 
 namespace {
-
-// Blocks on a metered list, at the most: what a slow path costs is shared by so many.
-constexpr unsigned kMeteredMost = 32;
 
 // The step of a stop: a link for all who see it, as those of free blocks are, but no pool of one slice reaches so far,
 // and no list ends there.
@@ -25,8 +24,6 @@ constexpr uintptr_t kStop = kChunkSize / 2;
 static_assert(kStop >= kSliceSize && kStop < kReach && kStop % kBlockAlignment == 0);
 
 constinit Atomic<uint64_t> samples{0};
-// 1 / log2 of a malloc's chance not to be sampled. Synchronization: written before sample_interval.
-constinit double draw_scale = 0;
 
 // --- Chance -----------------------------------------------------------------------------------------------
 
@@ -46,15 +43,68 @@ double log2_of(uint64_t x) {
   return result;
 }
 
+// e to the power of -x, x >= 0, to twelve digits.
+double exp_minus(double x) {
+  if (x > 40) return 0;
+  unsigned halvings = 0;
+  for (; x > 1.0 / 16; x /= 2) halvings++;
+  double sum = 1, term = 1;
+  for (int i = 1; i < 9; i++) sum += term *= -x / i;
+  for (; halvings > 0; halvings--) sum *= sum;
+  return sum;
+}
+
+constexpr double kLn2 = 0.6931471805599453;
+
+// 1 / log2 of the chance of one in so many not to be the sample.
 double scale_of(uint64_t interval) {
-  if (interval == 1) return 0;
-  constexpr double kLn2 = 0.6931471805599453;
+  if (interval <= 1) return 0;
   if (interval > 1000) return (double(interval) - 0.5) * kLn2;
   return 1 / (log2_of(interval) - log2_of(interval - 1));
 }
 
 // How many are not sampled before one is: geometric.
-uint64_t draw(Meter& meter) { return uint64_t((64 - log2_of(random_next(meter) | 1)) * draw_scale); }
+uint64_t draw(Meter& meter, const SampleInterval& of) {
+  return uint64_t((64 - log2_of(random_next(meter) | 1)) * of.scale.load_relaxed());
+}
+
+// Whether there is sampling of that kind; what was drawn for another interval is drawn anew.
+bool is_counted(Meter& meter, Countdown& countdown, const SampleInterval& of) {
+  // Acquire: the scale.
+  const uint64_t interval = of.interval.load_acquire();
+  if (PA_UNLIKELY(countdown.interval != interval)) countdown = {draw(meter, of), interval, 0};
+  return interval != 0;
+}
+
+// Counts what no list serves, `amount` mallocs or bytes; whether the sample is in it.
+bool is_sampled(Meter& meter, Countdown& countdown, const SampleInterval& of, uint64_t amount) {
+  if (!is_counted(meter, countdown, of)) return false;
+  const bool is_it = countdown.left < amount;
+  countdown.left = is_it ? draw(meter, of) : countdown.left - amount;
+  return is_it;
+}
+
+// The same for the malloc behind a metered list.
+bool is_sampled_behind(Meter& meter, Countdown& countdown, const SampleInterval& of, unsigned c, uint64_t amount) {
+  const uint32_t bit = uint32_t{1} << c;
+  const bool is_due = (countdown.due & bit) != 0;
+  countdown.due &= ~bit;
+  return is_due ? of.interval.load_relaxed() != 0 : is_sampled(meter, countdown, of, amount);
+}
+
+// How many blocks, each of which counts for `amount`, a list may have.
+uint64_t blocks_before(Meter& meter, Countdown& countdown, const SampleInterval& of, uint64_t amount) {
+  return is_counted(meter, countdown, of) ? countdown.left / amount : kMeteredMost;
+}
+
+// So many are on list c.
+void spend(Meter& meter, Countdown& countdown, const SampleInterval& of, unsigned c, uint64_t count, uint64_t amount) {
+  if (countdown.interval == 0) return;
+  countdown.left -= count * amount;
+  if (countdown.left >= amount) return;
+  countdown.due |= uint32_t{1} << c;
+  countdown.left = draw(meter, of);
+}
 
 // --- Metered lists ----------------------------------------------------------------------------------------
 
@@ -68,31 +118,39 @@ void list_put(FreeList& list, Block* head) {
   compiler_barrier();
 }
 
-// Leads the heap's small_lists to the metered lists, which have no blocks.
+// Leads the heap's small_lists to the metered lists, which have no blocks. Its owner, who may be in malloc, finds where
+// they lead only behind what is there.
 void lists_lead_here(Heap& heap) {
-  for (FreeList& list : heap.meter.lists) list.head = &no_block.end;
-  compiler_barrier();
-  for (unsigned i = 0; i <= kSmallMax / 16; i++)
-    heap.small_lists.offset[i] = uint16_t(offsetof(Heap, meter.lists) + kSizeClasses.small[i] * sizeof(FreeList));
+  for (FreeList& list : heap.meter.lists) __atomic_store_n(&list.head, &no_block.end, __ATOMIC_RELAXED);
+  for (unsigned i = 0; i <= kSmallMax / 16; i++) {
+    const uint16_t offset = uint16_t(offsetof(Heap, meter.lists) + kSizeClasses.small[i] * sizeof(FreeList));
+    __atomic_store_n(&heap.small_lists.offset[i], offset, __ATOMIC_RELEASE);
+  }
 }
 
+bool lists_are_here(const Heap& heap) { return heap.small_lists.offset[0] != kSmallLists.offset[0]; }
+
+bool is_wanted() { return (sample_mallocs.interval.load_relaxed() | sample_bytes.interval.load_relaxed()) != 0; }
+
+// The owner.
 void meter_start(Heap& heap) {
   Meter& meter = heap.meter;
   uint64_t random[2];
   os_random(random);
   meter.random = random_mix(random[0] ^ random_mix(random[1] + address_of(&heap)) ^ os_clock_ms());
-  meter.until = draw(meter);
+  LockGuard held(heap.gate->lock);
   lists_lead_here(heap);
   meter.is_on = true;
 }
-static_assert(offsetof(Heap, meter) + sizeof(Meter) <= UINT16_MAX, "an offset has 16 bits");
 
-// Counts a malloc that no list serves; whether it is the one.
-bool is_sampled(Meter& meter) {
-  if (meter.until-- != 0) return false;
-  meter.until = draw(meter);
-  return true;
+// Sampling was on. The owner, without a target.
+void meter_stop(Heap& heap) {
+  LockGuard held(heap.gate->lock);
+  meter_return(heap);
+  heap.small_lists = kSmallLists;
+  heap.meter.is_on = false;
 }
+static_assert(offsetof(Heap, meter) + sizeof(Meter) <= UINT16_MAX, "an offset has 16 bits");
 
 // What list_pop has left: the last block, or nullptr.
 Block* take_last(FreeList& list) {
@@ -109,62 +167,70 @@ Block* take_last(FreeList& list) {
   return block;
 }
 
-// Puts blocks of the active pool on the empty metered list: those that are handed out before the next sample.
-// Not where they are to stay empty, because the thread's target is another heap.
+// Puts the first blocks of the active pool's list on the empty metered one: those that are handed out before the next
+// sample. Counts before it looks, as list_pop does. Not where they are to stay empty, because the thread's target is
+// another heap.
 void fill(Heap& heap, unsigned c) {
   if (PA_UNLIKELY(heap.target_count != 0)) return;
   Meter& meter = heap.meter;
-  const uint64_t most = meter.until < kMeteredMost ? meter.until : kMeteredMost;
-  Block *first = nullptr, *last = nullptr;
+  const size_t size = class_size(c);
+  uint64_t most = kMeteredMost;
+  const uint64_t mallocs = blocks_before(meter, meter.mallocs, sample_mallocs, 1);
+  const uint64_t blocks = blocks_before(meter, meter.bytes, sample_bytes, size);
+  if (mallocs < most) most = mallocs;
+  if (blocks < most) most = blocks;
+  if (most == 0) return;
+  FreeList& from = heap.active[c];
+  list_count_add(from, int64_t(most));
+  compiler_barrier();
+  Block* const first = __atomic_load_n(&from.head, __ATOMIC_RELAXED);
+  Block *last = nullptr, *next = first;
   uint64_t count = 0;
-  for (; count < most; count++) {
-    Block* block = list_pop(heap.active[c], kSliceSize);
-    if (block == nullptr) break;
-    if (first == nullptr) {
-      first = block;
-    } else {
-      last->link = link_to(last, block);
-    }
-    last = block;
+  for (; count < most && !is_list_end(next); count++) {
+    const uintptr_t step = link_step(next);
+    // Broken: it stays where it is, for who takes it off.
+    if (step >= kSliceSize && (step >= kReach || !is_list_end(block_after(next, step)))) break;
+    last = next;
+    next = block_after(next, step);
   }
-  if (count == 0) return;
-  link_stop(last);
-  meter.until -= count;
-  if (meter.until == 0) {
-    meter.due |= uint32_t{1} << c;
-    meter.until = draw(meter);
+  if (count != 0) {
+    // Release: whoever sees the head sees the count.
+    __atomic_store_n(&from.head, next, __ATOMIC_RELEASE);
+    compiler_barrier();
+    link_stop(last);
+    list_put(meter.lists[c], first);
+    spend(meter, meter.mallocs, sample_mallocs, c, count, 1);
+    spend(meter, meter.bytes, sample_bytes, c, count, size);
   }
-  list_put(meter.lists[c], first);
+  list_count_add(from, int64_t(count) - int64_t(most));
 }
 
 // --- Samples ----------------------------------------------------------------------------------------------
 
 // nullptr: it is served like any other.
-void* take_sample(Meter& meter, size_t size) {
-  if (meter.is_sampling) return nullptr;
-  samples.add_relaxed(1);
-  meter.is_sampling = true;
-  void* block = guard_alloc(size, random_next(meter));
-  meter.is_sampling = false;
-  return block;
+void* take_sample(Heap& heap, unsigned c, size_t size, bool for_guard, bool for_profile) {
+  Meter& meter = heap.meter;
+  if (meter.is_sampling || !(for_guard || for_profile)) return nullptr;
+  if (for_guard) samples.add_relaxed(1);
+  SamplePause pause;
+  void* block = for_profile ? profiled_alloc(c, size) : nullptr;
+  return block == nullptr && for_guard ? guard_alloc(size, random_next(meter)) : block;
 }
 
 void* metered_malloc(Heap& heap, unsigned c, size_t size) {
   Meter& meter = heap.meter;
   FreeList& list = meter.lists[c];
-  const uint32_t bit = uint32_t{1} << c;
   Block* block = list_pop(list, kSliceSize);
   if (block == nullptr) block = take_last(list);
   if (block != nullptr) {
-    if (list_is_empty(list) && (meter.due & bit) == 0) fill(heap, c);
+    const bool is_due = ((meter.mallocs.due | meter.bytes.due) >> c & 1) != 0;
+    if (list_is_empty(list) && !is_due) fill(heap, c);
     return block;
   }
   misuse_report();
-  bool is_due = (meter.due & bit) != 0;
-  meter.due &= ~bit;
-  if (is_due || is_sampled(meter)) {
-    if (void* sample = take_sample(meter, size)) return sample;
-  }
+  const bool for_guard = is_sampled_behind(meter, meter.mallocs, sample_mallocs, c, 1);
+  const bool for_profile = is_sampled_behind(meter, meter.bytes, sample_bytes, c, class_size(c));
+  if (void* sample = take_sample(heap, c, size, for_guard, for_profile)) return sample;
   void* served = heap_alloc(heap, c);
   if (served != nullptr && list_is_empty(list)) fill(heap, c);
   return served;
@@ -172,22 +238,60 @@ void* metered_malloc(Heap& heap, unsigned c, size_t size) {
 
 }  // namespace
 
-void sample_start(uint64_t interval) {
-  draw_scale = scale_of(interval);
+// Every thread comes by at its next malloc.
+static void start(SampleInterval& of, uint64_t interval) {
+  of.scale.store_relaxed(scale_of(interval));
   // Release: the scale.
-  sample_interval.store_release(interval);
-  if (heap_is_usable(thread_heap) && !thread_heap->meter.is_on) meter_start(*thread_heap);
+  of.interval.store_release(interval);
+  sample_is_used.store_relaxed(true);
+  for (HeapGate* gate = heap_list(); gate != nullptr; gate = gate->next) {
+    if (gate->state.load_relaxed() != HeapState::owned) continue;
+    LockGuard held(gate->lock);
+    if (!gate->heap->meter.is_on) lists_lead_here(*gate->heap);
+  }
+}
+
+void sample_start(uint64_t interval) { start(sample_mallocs, interval); }
+void sample_start_bytes(uint64_t interval) {
+  if (interval != 0) return start(sample_bytes, interval);
+  sample_bytes.interval.store_relaxed(0);
+}
+
+double sample_chance(size_t bytes) {
+  const double scale = sample_bytes.scale.load_relaxed();
+  return scale == 0 ? 1 : 1 - exp_minus(double(bytes) * kLn2 / scale);
 }
 
 uint64_t sample_count() { return samples.load_relaxed(); }
 
+SamplePause::SamplePause() : meter_(heap_is_usable(thread_heap) ? &thread_heap->meter : nullptr) {
+  if (meter_ == nullptr) return;
+  before_ = meter_->is_sampling;
+  meter_->is_sampling = true;
+}
+SamplePause::~SamplePause() {
+  if (meter_ != nullptr) meter_->is_sampling = before_;
+}
+
 PA_NOINLINE void* sample_malloc(Heap& heap, unsigned size_class, size_t size) {
-  if (PA_UNLIKELY(!heap.meter.is_on)) meter_start(heap);
-  if (size_class < kMeteredClasses) return metered_malloc(heap, size_class, size);
-  if (is_sampled(heap.meter)) {
-    if (void* sample = take_sample(heap.meter, size)) return sample;
+  Meter& meter = heap.meter;
+  if (PA_UNLIKELY(!is_wanted())) {
+    if (lists_are_here(heap) && heap.target_count == 0) meter_stop(heap);
+    return heap_alloc(heap, size_class);
   }
+  if (PA_UNLIKELY(!meter.is_on)) meter_start(heap);
+  if (size_class < kMeteredClasses) return metered_malloc(heap, size_class, size);
+  const bool for_guard = is_sampled(meter, meter.mallocs, sample_mallocs, 1);
+  const bool for_profile = is_sampled(meter, meter.bytes, sample_bytes, class_size(size_class));
+  if (void* sample = take_sample(heap, size_class, size, for_guard, for_profile)) return sample;
   return heap_alloc(heap, size_class);
+}
+
+bool sample_counts(size_t bytes) {
+  Heap* heap = thread_heap;
+  if (!heap_is_usable(heap) || heap->meter.is_sampling || sample_bytes.interval.load_relaxed() == 0) return false;
+  if (!heap->meter.is_on) meter_start(*heap);
+  return is_sampled(heap->meter, heap->meter.bytes, sample_bytes, bytes);
 }
 
 void meter_return(Heap& heap) {
@@ -207,17 +311,18 @@ void meter_return(Heap& heap) {
       if (list_count_down(*pool->list)) heap_pool_settle(heap, pool);
     }
   }
-  heap.meter.due = 0;
+  heap.meter.mallocs.due = heap.meter.bytes.due = 0;
 }
 
 void meter_divert(Heap& heap) {
-  if (!heap.meter.is_on) return lists_lead_here(heap);
   LockGuard held(heap.gate->lock);
+  if (!heap.meter.is_on) return lists_lead_here(heap);
   meter_return(heap);
 }
 
 void meter_undivert(Heap& heap) {
-  if (!heap.meter.is_on) heap.small_lists = kSmallLists;
+  // Where sampling has just been switched on, the next malloc is to come by.
+  if (!heap.meter.is_on && !is_wanted()) heap.small_lists = kSmallLists;
 }
 
 void meter_reseed(Heap& heap) { heap.meter.random = random_mix(heap.meter.random ^ uint64_t(os_process_id())); }

@@ -60,15 +60,19 @@ constinit Atomic<ClockFunction> clock_function{nullptr};
 
 }  // namespace
 
-uint64_t os_clock_ms() {
+static uint64_t clock_ms(clockid_t clock) {
   ClockFunction function = clock_function.load_relaxed();
   if (function == nullptr) {
     function = find_clock();
     clock_function.store_relaxed(function);
   }
   struct timespec now {};
-  function(CLOCK_MONOTONIC_COARSE, &now);
+  function(clock, &now);
   return uint64_t(now.tv_sec) * 1000 + uint64_t(now.tv_nsec) / 1000000;
 }
+
+uint64_t os_clock_ms() { return clock_ms(CLOCK_MONOTONIC_COARSE); }
+
+uint64_t os_wall_clock_ms() { return clock_ms(CLOCK_REALTIME_COARSE); }
 
 }  // namespace poolalloc

@@ -24,7 +24,7 @@
 namespace poolalloc {
 
 // In the order in which they may be taken while another is held.
-enum class LockRank : uint8_t { fork, heaps, program_heap, heap, shared_heap, regions, purge, extents };
+enum class LockRank : uint8_t { fork, heaps, program_heap, heap, shared_heap, regions, purge, extents, profile };
 // Whether a signal can stop who holds it.
 inline constexpr bool is_stoppable(LockRank rank) { return rank == LockRank::heap || rank == LockRank::program_heap; }
 // Whether the child of a fork can do without what it protects, or finds it whole at every instant.

@@ -60,6 +60,8 @@ WordState os_word_look(const void* p);
 
 // Milliseconds of a clock that never goes back; advances in steps of a few.
 uint64_t os_clock_ms();
+// Since 1970.
+uint64_t os_wall_clock_ms();
 
 // Identifies the calling thread among the living ones; never 0.
 inline uintptr_t os_thread_id() {
@@ -84,6 +86,11 @@ bool os_file_exists(const char* path);
 // none, or there is one.
 inline constexpr size_t kNewFileMost = 512;
 void* os_map_new_file(const char* path, size_t size);
+// Writes a file, which takes the place of one that is there already, or is a new one that nobody else may read. False:
+// it cannot be; what was there stays.
+inline constexpr size_t kFilePathMost = 1024;
+bool os_file_replace(const char* path, const char* data, size_t size);
+bool os_file_make(const char* path, const char* data, size_t size);
 // Whether this is the process that the library was loaded into, not the child of a fork.
 bool os_is_first_process();
 

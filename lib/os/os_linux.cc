@@ -333,24 +333,6 @@ void os_keep_stderr() {
   kept_stderr = KeptStderr{int(descriptor), status.st_dev, status.st_ino};
 }
 
-bool os_file_exists(const char* path) { return !failed(system_call(SYS_faccessat, AT_FDCWD, as_long(path), F_OK)); }
-
-void* os_map_new_file(const char* path, size_t size) {
-  // Above this limit a write would end the program by a signal.
-  rlimit limit{};
-  if (failed(system_call(SYS_prlimit64, 0, RLIMIT_FSIZE, 0, as_long(&limit))) || limit.rlim_cur < size) return nullptr;
-  long file =
-      system_call(SYS_openat, AT_FDCWD, as_long(path), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (failed(file)) return nullptr;
-  // Written, so that there is room for it: where a disk is full a mere hole would end the program when it is filled.
-  static constexpr char kZeros[kNewFileMost]{};
-  long result = -ENOSPC;
-  if (size <= sizeof kZeros && system_call(SYS_write, file, as_long(kZeros), long(size)) == long(size))
-    result = system_call(SYS_mmap, 0, long(size), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-  system_call(SYS_close, file);
-  return failed(result) ? nullptr : pointer_to<void>(uintptr_t(result));
-}
-
 void os_random(uint64_t words[2]) {
   unsigned long bytes = getauxval(AT_RANDOM);
   words[0] = os_clock_ms();

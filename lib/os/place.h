@@ -1,4 +1,4 @@
-// What stands at an address that is none of the library's, and where a call came from: for messages about misuse.
+// What stands at an address that is none of the library's, where a call came from, and what the process has mapped.
 //
 // Always holds: nothing is allocated; the address is not read through. Slow, but for taking a stack's trace: for what
 // happens once.
@@ -29,6 +29,8 @@ struct StackTrace {
 // Takes the calling thread's trace, where the code has frame pointers or unwind tables. In a signal handler `from` is
 // the interrupted instruction, where the trace then begins; else 0. A few microseconds after os_stack_start.
 void os_stack_take(StackTrace& trace, uintptr_t from);
+// The same, of up to `most` functions; how many there are.
+unsigned os_stack_take(uintptr_t* frames, unsigned most, uintptr_t from);
 // Once, before there are many traces: finds out how code is found without a lock.
 void os_stack_start();
 
@@ -36,5 +38,16 @@ void os_stack_start();
 void os_stack_print(const StackTrace& trace);
 // The same for where the call came from.
 void os_print_stack();
+
+// A mapping of the process, as the kernel lists it.
+struct Mapping {
+  uintptr_t start, end;
+  uint64_t offset;  // of `start` in the file
+  bool is_readable, is_writable, is_executable, is_shared;
+  const char* name;  // a path, or a name in brackets, cut to some length; "": none. During the visit only
+};
+// Calls visit for each mapping, by address, until it returns false. False: the list cannot be read to its end, or visit
+// has ended it.
+bool os_mappings_visit(bool (*visit)(void* context, const Mapping& mapping), void* context);
 
 }  // namespace poolalloc

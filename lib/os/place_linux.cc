@@ -30,12 +30,6 @@ namespace {
 
 // --- Mappings ---------------------------------------------------------------------------------------------
 
-struct Mapping {
-  uintptr_t start, end;
-  bool is_stack;  // the first thread's
-  bool has(uintptr_t address) const { return address >= start && address < end; }
-};
-
 // The lines of /proc/self/maps, one after the other.
 class Mappings {
  public:
@@ -46,19 +40,22 @@ class Mappings {
   Mappings(const Mappings&) = delete;
   Mappings& operator=(const Mappings&) = delete;
 
-  // False: there are no more, or none can be read.
+  // False: there are no more, or none can be read. Its name is overwritten by the next one.
   bool next(Mapping& mapping) {
-    constexpr char kStack[] = "[stack]";
-    mapping = Mapping{number(), number(), false};
-    bool in_name = false;
-    unsigned matched = 0;  // of kStack
-    constexpr unsigned kNever = sizeof kStack;
+    mapping = Mapping{number(), number(), 0, false, false, false, false, name_};
+    mapping.is_readable = get() == 'r';
+    mapping.is_writable = get() == 'w';
+    mapping.is_executable = get() == 'x';
+    mapping.is_shared = get() == 's';
+    get();
+    mapping.offset = number();
+    number(), number(), number();  // device and inode
+    size_t length = 0;
     for (char c = last_; c != '\n'; c = get()) {
       if (c == 0) return false;
-      in_name |= c == '/' || c == '[';
-      if (in_name) matched = matched < kNever && c == kStack[matched] ? matched + 1 : kNever;
+      if ((length != 0 || c != ' ') && length < sizeof name_ - 1) name_[length++] = c;
     }
-    mapping.is_stack = matched == sizeof kStack - 1;
+    name_[length] = 0;
     return mapping.end != 0;
   }
   // Whether all of them have been read.
@@ -92,8 +89,13 @@ class Mappings {
   long at_ = 0;
   long length_ = 0;
   char last_ = 0;
+  char name_[1024];
   char text_[2048];
 };
+
+bool mapping_has(const Mapping& mapping, uintptr_t address) {
+  return address >= mapping.start && address < mapping.end;
+}
 
 // The mapping that was last found to be somebody else's: a program that frees one such pointer often frees many.
 // Synchronization: hints; if they do not belong together, an address counts as unknown.
@@ -164,8 +166,10 @@ const char* end_of(const char* path) {
 
 // A trace on its way.
 struct Walk {
-  StackTrace& trace;
-  uintptr_t from;       // where it begins, 0: at once
+  uintptr_t* frames;
+  unsigned most;
+  uintptr_t from;  // where it begins, 0: at once
+  unsigned count = 0;
   uintptr_t frame = 0;  // the frame register in the last one
   bool is_done = false;
 
@@ -174,9 +178,9 @@ struct Walk {
     const bool is_ours = library_is_apart() && os_is_own_place(pointer_to<void>(pc));
     if (pc == from) from = 0;
     if (from != 0 || is_ours) return true;
-    is_done = pc == 0 || trace.count == StackTrace::kMost;
+    is_done = pc == 0 || count == most;
     if (is_done) return false;
-    trace.frames[trace.count++] = pc;
+    frames[count++] = pc;
     return true;
   }
 };
@@ -196,6 +200,14 @@ bool is_frame(uintptr_t frame) {
 
 }  // namespace
 
+bool os_mappings_visit(bool (*visit)(void* context, const Mapping& mapping), void* context) {
+  Mappings mappings;
+  for (Mapping mapping; mappings.next(mapping);) {
+    if (!visit(context, mapping)) return false;
+  }
+  return mappings.is_complete();
+}
+
 bool os_is_own_place(const void* p) { return p >= __ehdr_start && p < _end; }
 
 Place os_place_of(const void* p) {
@@ -209,11 +221,13 @@ Place os_place_of(const void* p) {
   const uintptr_t here = address_of(__builtin_frame_address(0));
   Mappings mappings;
   for (Mapping mapping; mappings.next(mapping);) {
-    if (!mapping.has(address)) continue;
-    if (mapping.is_stack) return Place::stack;
+    if (!mapping_has(mapping, address)) continue;
+    // The first thread's.
+    if (strcmp(mapping.name, "[stack]") == 0) return Place::stack;
     // libc's record of a thread stands at the top of its stack; what is above that may be another mapping.
     uintptr_t top = address_of(pointer_to<void>(pthread_self()));
-    if (mapping.has(here) && mapping.has(top) && address >= here && address < top) return Place::stack;
+    if (mapping_has(mapping, here) && mapping_has(mapping, top) && address >= here && address < top)
+      return Place::stack;
     known_start.store_relaxed(mapping.start);
     known_end.store_relaxed(mapping.end);
     return Place::unknown;
@@ -237,8 +251,11 @@ void os_stack_start() {}
 #endif
 
 void os_stack_take(StackTrace& trace, uintptr_t from) {
-  trace.count = 0;
-  Walk walk{trace, from};
+  trace.count = os_stack_take(trace.frames, StackTrace::kMost, from);
+}
+
+unsigned os_stack_take(uintptr_t* frames, unsigned most, uintptr_t from) {
+  Walk walk{frames, most, from};
   _Unwind_Backtrace(walk_step, &walk);
   // Where there are no tables the last function's frame leads on.
   for (uintptr_t frame = walk.frame; !walk.is_done && is_frame(frame);) {
@@ -246,7 +263,8 @@ void os_stack_take(StackTrace& trace, uintptr_t from) {
     if (!walk.add(words[1]) || words[0] <= frame) break;
     frame = words[0];
   }
-  if (trace.count == 0 && from != 0) trace.frames[trace.count++] = from;
+  if (walk.count == 0 && from != 0) frames[walk.count++] = from;
+  return walk.count;
 }
 
 void os_stack_print(const StackTrace& trace) {

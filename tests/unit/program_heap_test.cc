@@ -376,7 +376,7 @@ TEST_F(ProgramHeapTest, ASampledThreadKeepsToItsTarget) {
     for (void* block : own) EXPECT_EQ(poolalloc_heap_of(block), nullptr);
     poolalloc_heap_pop();
     for (void* block : own) api_free(block);
-    sample_interval.store_relaxed(0);
+    sample_mallocs.interval.store_relaxed(0);
   });
   EXPECT_EQ(stats_of(heap).live_blocks, 200u);
   poolalloc_heap_delete(heap);

@@ -24,7 +24,7 @@ class Sample : public test::HeapTest {
  protected:
   void SetUp() override {
     guard_start(4);
-    if (!sample_is_on()) sample_start(kInterval);
+    if (!sample_is_used.load_relaxed()) sample_start(kInterval);
     HeapTest::SetUp();
   }
 };

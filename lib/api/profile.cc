@@ -1,0 +1,133 @@
+// The profile as programs, variables and tools get at it (profile.h).
+//
+// Who may use it: through profile.h and poolalloc.h.
+#define POOLALLOC_NO_SHORT_NAMES
+#include "api/profile.h"
+
+#include <errno.h>
+
+#include "api/export.h"
+#include "api/malloc_api.h"
+#include "api/path.h"
+#include "api/poolalloc.h"
+#include "api/start.h"
+#include "base/policy.h"
+#include "heap/evict.h"
+#include "inspect/leaks.h"
+#include "inspect/pprof.h"
+#include "inspect/profile.h"
+#include "os/message.h"
+
+namespace poolalloc {
+
+constinit ProfileRequest profile_request{sizeof(ProfileRequest), 0, 0, 0, ""};
+
+namespace {
+
+// Of the option. Synchronization: written before there are samples.
+constinit char file_pattern[kFilePathMost]{};
+constinit bool finds_lost = false;
+
+constexpr char kDefaultFile[] = "poolalloc-%p.pb.gz";
+
+// 0, or an errno value.
+int begin(uint64_t interval) {
+  if (kHardened) return ENOTSUP;
+  if (interval == 0 || interval > kRequestMax) return EINVAL;
+  return profile_start(interval) ? 0 : ENOMEM;
+}
+
+// A file in the place of one that is there, or a new one.
+int write_file(const char* path, bool is_new) {
+  Growing<char> file;
+  if (profile.interval == 0) return EINVAL;
+  if (!pprof_make(file)) return ENOMEM;
+  const bool is_written = (is_new ? os_file_make : os_file_replace)(path, file.items, file.count);
+  return is_written ? 0 : EIO;
+}
+
+// The file of the option, with the number of this process for %p.
+void write_option_file() {
+  Path path;
+  for (const char* c = file_pattern; *c != 0; c++) {
+    if (c[0] != '%' || (c[1] != 'p' && c[1] != '%')) {
+      path.put(*c);
+    } else if (*++c == 'p') {
+      path.put(uint64_t(os_process_id()));
+    } else {
+      path.put('%');
+    }
+  }
+  const int error = path.is_whole ? write_file(path.text, false) : ENAMETOOLONG;
+  if (error == 0) return;
+  Message message;
+  message.text("the profile cannot be written to ").text(path.text);
+  message.text(error == ENOMEM ? ": no memory" : error == EINVAL ? ": there is none" : "").send();
+}
+
+void serve() {
+  ProfileRequest& request = profile_request;
+  // The other side may have written anything.
+  request.path[sizeof request.path - 1] = 0;
+  int error = 0;
+  if (request.interval == kProfileStop) {
+    profile_stop();
+  } else if (request.interval != 0) {
+    error = begin(request.interval);
+  }
+  if (error == 0 && request.path[0] != 0) error = write_file(request.path, true);
+  request.error = uint32_t(error);
+  request.is_on = profile_is_on();
+}
+
+}  // namespace
+
+bool profile_option_set(uint64_t interval, bool wants_lost, const char* file) {
+  Path path;
+  path.put(file != nullptr && *file != 0 ? file : kDefaultFile);
+  if (!path.is_whole) return false;
+  memcpy(file_pattern, path.text, path.length + 1);
+  finds_lost = wants_lost;
+  profile_on_high.store_relaxed(write_option_file);
+  if (begin(interval) != 0) return false;
+  end_watch();
+  return true;
+}
+
+void profile_option_clear() {
+  profile_stop();
+  profile_on_high.store_relaxed(nullptr);
+  file_pattern[0] = 0;
+}
+
+bool profile_end_matters() { return file_pattern[0] != 0; }
+
+void profile_finish() {
+  profile_stop();
+  const void* const roots[] = {no_memory_handler.context.load_relaxed(), message_context()};
+  if (finds_lost && !leaks_find(roots, sizeof roots / sizeof *roots))
+    Message().text("what nothing points to was not found: no memory, or no right to read the process").send();
+  write_option_file();
+}
+
+void profile_serve_requests() { outside_profile.store_relaxed(serve); }
+
+}  // namespace poolalloc
+
+using namespace poolalloc;
+
+POOLALLOC_EXPORT int poolalloc_profile_start(size_t mean) {
+  const int error = begin(mean);
+  if (error == 0) return 0;
+  errno = error;
+  return -1;
+}
+
+POOLALLOC_EXPORT void poolalloc_profile_stop(void) { profile_stop(); }
+
+POOLALLOC_EXPORT int poolalloc_profile_write(const char* path) {
+  const int error = write_file(path, false);
+  if (error == 0) return 0;
+  errno = error;
+  return -1;
+}
