@@ -87,6 +87,9 @@ def run_command(arguments):
         return show_help(whole, commands, said.topic)
     if said.command is None:
         raise Failed("which command? `poolalloc help` lists them")
+    if said.command == "profile":
+        from .profile import profile
+        return profile(said.target, said.seconds, said.interval, said.by, said.top, said.svg, said.output)
     from . import watch
     return {"stats": lambda: watch.stats(said.target, said.json), "top": lambda: watch.top(said.target, said.interval),
             "map": lambda: watch.memory_map(said.target), "trim": lambda: watch.trim(said.target, said.wait)}[said.command]()
@@ -96,9 +99,11 @@ def main():
     try:
         words = places.take_settings(sys.argv[1:])
         if words[:1] == ["supervise"]:
-            from .supervised import run
-            return run(words[1], words[2:], places.library())
-        return run_command(words)
+            from .supervised import Wanted, run
+            return run(Wanted(*words[1:5]), words[5], words[6:], places.library())
+        status = run_command(words)
+        sys.stdout.flush()
+        return status
     except Failed as failed:
         print(f"poolalloc: {failed}", file=sys.stderr)
         return failed.status

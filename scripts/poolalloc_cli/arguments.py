@@ -16,7 +16,7 @@ class Parser(argparse.ArgumentParser):
 def parser():
     whole = Parser(prog="poolalloc", allow_abbrev=False,
                    description="Runs programs under libpoolalloc, and looks into them.",
-                   epilog="`poolalloc run [--stats] [--secure] PROGRAM [ARGUMENT...]` runs a program with every allocation "
+                   epilog="`poolalloc run [--stats] [--profile] [--leaks] [--secure] PROGRAM [ARGUMENT...]` runs a program with every allocation "
                           "served by the library; `poolalloc path [--secure]` prints the library's path, for LD_PRELOAD.")
     whole.add_argument("--version", action="store_true", help="print the version")
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
@@ -38,6 +38,19 @@ def parser():
     top.add_argument("--interval", type=float, default=1.0, metavar="SECONDS", help="between two looks (1)")
     mapped = command("map", "print what the memory of a running process is used for")
     mapped.add_argument("target", metavar="PID|NAME")
+    profile = command("profile", "print which functions have allocated what: of a running process, which is asked to sample "
+                                 "its blocks for some seconds, or of a file that POOLALLOC_PROFILE has made")
+    profile.add_argument("target", metavar="PID|NAME|FILE")
+    profile.add_argument("--seconds", type=float, metavar="N", help="how long (10; where it samples already: not at all)")
+    profile.add_argument("--interval", default="512K", metavar="SIZE", help="a sample for each so many bytes (512K)")
+    profile.add_argument("--by", choices=["inuse", "alloc", "peak", "lost"], default="inuse",
+                         help="what is in use (the default), all that was allocated, what was in use when most was, or what "
+                              "nothing points to")
+    profile.add_argument("--top", type=int, nargs="?", const=20, metavar="N", help="by functions, N (20) of them, instead of "
+                                                                                "by stacks")
+    profile.add_argument("--svg", metavar="OUT", help="also draw a flame graph")
+    profile.add_argument("--output", "-o", metavar="OUT", help="also keep the process's profile, for pprof")
+    command("leaks", "run PROGRAM, and say at its end which of its blocks nothing points to: the same as run --leaks")
     trim = command("trim", "ask a running process to give free memory back")
     trim.add_argument("target", metavar="PID|NAME")
     trim.add_argument("--wait", type=float, default=3.0, metavar="SECONDS", help="for it to come by (3)")

@@ -52,6 +52,25 @@ class Elf:
         return next((symbol["st_value"] for symbol in self.dynamic.iter_symbols() if symbol.name == name), None)
 
     @functools.cached_property
+    def functions(self):
+        """(address, size, name) of each function that the file names, by address."""
+        tables = [section for section in self.elf.iter_sections() if section.header.sh_type in ("SHT_SYMTAB", "SHT_DYNSYM")]
+        found = {}
+        for table in tables:
+            for symbol in table.iter_symbols():
+                if symbol["st_info"]["type"] in ("STT_FUNC", "STT_GNU_IFUNC") and symbol["st_shndx"] != "SHN_UNDEF":
+                    found[symbol["st_value"]] = (symbol["st_value"], symbol["st_size"], symbol.name)
+        return sorted(found.values())
+
+    def virtual_address(self, offset):
+        """The address of what is at an offset in the file; None: it is not loaded."""
+        for segment in self.elf.iter_segments():
+            head = segment.header
+            if head.p_type == "PT_LOAD" and head.p_offset <= offset < head.p_offset + head.p_filesz:
+                return offset - head.p_offset + head.p_vaddr
+        return None
+
+    @functools.cached_property
     def sections(self):
         return {section.name for section in self.elf.iter_sections()}
 

@@ -122,6 +122,8 @@ def parse(data):
         elif number == COMMENT:
             notes.append(value)
     types = [strings[name] for name in types]
+    if not types:
+        raise ValueError("no types of samples")
     notes = [strings[note] for note in notes]
     return Profile(types,
                    [Sample(tuple(locations[each] for each in ids), dict(zip(types, values))) for ids, values in samples],
@@ -129,12 +131,16 @@ def parse(data):
                    notes[0] if notes else "", interval, duration / 1e9, notes[1:])
 
 
-def read(path):
-    try:
-        data = pathlib.Path(path).read_bytes()
-    except OSError as error:
-        raise Failed(f"{path}: {error.strerror}", 1) from None
+def parse_file(data, name="what the process has written"):
+    """Of a file's bytes."""
     try:
         return parse(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
     except (ValueError, LookupError, EOFError, OSError, zlib.error):
-        raise Failed(f"{path} is no profile", 1) from None
+        raise Failed(f"{name} is no profile", 1) from None
+
+
+def read(path):
+    try:
+        return parse_file(pathlib.Path(path).read_bytes(), path)
+    except OSError as error:
+        raise Failed(f"{path}: {error.strerror}", 1) from None

@@ -8,6 +8,7 @@ import dataclasses
 import pathlib
 import re
 import struct
+import time
 
 from .elf import Elf
 from .places import Failed
@@ -15,6 +16,12 @@ from .places import Failed
 MAGIC = b"libpoolalloc 0\0\0"
 # Words of Accounts (lib/chunk/accounts.h), in their order.
 ACCOUNTS = ["in_use", "peak", "dirty_free", "used_free", "mapped", "purged", "large", "untouched"]
+# Outside (lib/heap/evict.h).
+NOTHING, TRIM, PROFILE = 0, 1, 3
+# ProfileRequest (lib/api/profile.h): size, is_on, interval, error, path.
+REQUEST = struct.Struct("<IIQI256s4x")
+STOP = (1 << 64) - 1
+PATIENCE_SECONDS = 5
 
 
 @dataclasses.dataclass
@@ -51,10 +58,10 @@ class Process:
         address = Elf(file).address_of("poolalloc_state")
         if address is None:
             raise Failed(f"{path} has no poolalloc_state", 1)
-        state = self.read(start + address, 48)
+        state = self.read(start + address, 56)
         if state[:16] != MAGIC:
             raise Failed(f"the library in process {pid} is of another version", 1)
-        _, _, self.accounts, self.trim_wanted = struct.unpack("<4Q", state[16:])
+        _, _, self.accounts, self.wanted, self.request = struct.unpack("<5Q", state[16:])
 
     @property
     def name(self):
@@ -90,6 +97,33 @@ class Process:
         words = dict(zip(ACCOUNTS, struct.unpack(f"<{len(ACCOUNTS)}q", self.read(self.accounts, 8 * len(ACCOUNTS)))))
         return Sample(words["in_use"], words["peak"], max(words["dirty_free"], 0), words["mapped"], words["purged"],
                       words["large"], self.resident())
+
+    def ask(self, what, seconds):
+        """Asks for what the process does out of malloc and free; False: it has not come by within some seconds."""
+        before = int.from_bytes(self.read(self.wanted, 4), "little")
+        if before == NOTHING:
+            self.write(self.wanted, what.to_bytes(4, "little"))
+        until = time.monotonic() + seconds
+        while int.from_bytes(self.read(self.wanted, 4), "little") != NOTHING:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.02)
+        return True if before == NOTHING else self.ask(what, seconds)
+
+    def profile_is_on(self):
+        return REQUEST.unpack(self.read(self.request, REQUEST.size))[1] != 0
+
+    def ask_profile(self, interval=0, stops=False, path=""):
+        """Begins to sample, or ends; and writes what there is to a file of the process. An errno value."""
+        size, is_on, *_ = REQUEST.unpack(self.read(self.request, REQUEST.size))
+        if size != REQUEST.size:
+            raise Failed(f"the library in process {self.pid} is of another version", 1)
+        self.write(self.request, REQUEST.pack(size, is_on, STOP if stops else interval, 0, path.encode()))
+        if not self.ask(PROFILE, PATIENCE_SECONDS):
+            self.write(self.wanted, NOTHING.to_bytes(4, "little"))
+            raise Failed(f"process {self.pid} has not come by in {PATIENCE_SECONDS} s: it does when it allocates or frees next, "
+                         "out of its lists", 1)
+        return REQUEST.unpack(self.read(self.request, REQUEST.size))[3]
 
     def resident(self):
         try:

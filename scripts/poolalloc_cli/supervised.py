@@ -1,11 +1,14 @@
-"""`poolalloc run --stats`: runs a program, and says at its end what it and its children needed.
+"""`poolalloc run --stats`, `--profile` and `--leaks`: runs a program, and says at its end what it and its children needed,
+who has allocated that, and what of it nothing points to.
 
 The processes keep their figures in files (lib/api/stats_file.h), so that the end by a signal or by _exit is covered, too.
 
 Always holds: standard input and output are the program's; signals that are sent to this process go on to it; the exit
 status, or the signal that ended it, is the program's.
 """
+import dataclasses
 import os
+import pathlib
 import resource
 import shutil
 import signal
@@ -15,6 +18,7 @@ import tempfile
 import time
 
 from .amounts import size_text, table_lines, time_text
+from .places import Failed
 from .stats_file import read_folder, tree
 
 # Those that others send to end or to steer a program; a terminal's go to the program anyway.
@@ -88,10 +92,68 @@ def die_like(status):
     sys.exit(128 - status)
 
 
-def run(program, arguments, preload):
+@dataclasses.dataclass
+class Wanted:
+    """What the caller asks for, as the shell script says it: texts, empty ones for what he does not."""
+    stats: str
+    profile: str
+    leaks: str
+    leaks_status: str  # the exit status where something is lost and the program has none of its own
+
+    def environment(self, folder):
+        """Variables for the program, whose processes leave files in a folder."""
+        variables = {}
+        if self.stats:
+            variables["POOLALLOC_STATS"] = f"{folder}/stats"
+            os.mkdir(f"{folder}/stats")
+        if self.leaks:
+            variables["POOLALLOC_PROFILE"] = f"leaks:{folder}/%p.pb.gz"
+        elif self.profile:
+            variables["POOLALLOC_PROFILE"] = f"{self.profile}:{os.getcwd().replace('%', '%%')}/poolalloc-%p.pb.gz"
+        return variables
+
+
+def stats_lines(folder, child, name, ending, seconds, usage):
+    found = read_folder(folder)
+    own = [figures for figures in found if figures.process == child]
+    if not own:
+        return [f"no figures: the library did not serve {name} (poolalloc check {name})"]
+    # The kernel's figure is that of the process, of those children that it has waited for, and of this one, whose
+    # copy the process was before it became the program.
+    is_its = len(found) == len(own) and usage.ru_maxrss > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    lines = summary_lines(own[-1], ending, seconds, usage.ru_maxrss * 1024 if is_its else 0)
+    return lines + (tree_lines(tree(found, child)) if len(found) > 1 else [])
+
+
+def leaks_lines(folder, child, name):
+    """Of all processes, the program's own first; and whether one of them has lost blocks."""
+    from . import pprof
+    from .profile import leak_lines
+    lines, is_lost = [], False
+    files = {int(path.name.split(".")[0]): path for path in pathlib.Path(folder).glob("*.pb.gz")}
+    if child not in files:
+        lines.append(f"no leaks were looked for: {name} has not come to its end, or the library did not serve it "
+                     f"(poolalloc check {name})")
+    for process in sorted(files, key=lambda each: (each != child, each)):
+        of_it, has_lost = leak_lines(pprof.read(files[process]), process)
+        is_lost |= has_lost
+        # Of others, only what is worth a look.
+        if process == child or has_lost:
+            lines += of_it
+    return lines, is_lost
+
+
+def profile_lines(child, name):
+    from .profile import end_lines
+    path = f"poolalloc-{child}.pb.gz"
+    return end_lines(path, child) if os.path.exists(path) else [
+        f"no profile: {name} has not come to its end, or the library did not serve it (poolalloc check {name})"]
+
+
+def run(wanted, program, arguments, preload):
     """Runs a program, a path and its argument vector."""
-    folder = tempfile.mkdtemp(prefix="poolalloc-stats-")
-    environment = {**os.environ, "LD_PRELOAD": preload, "POOLALLOC_STATS": folder}
+    folder = tempfile.mkdtemp(prefix="poolalloc-run-")
+    environment = {**os.environ, "LD_PRELOAD": preload, **wanted.environment(folder)}
     ignored = {number: signal.signal(number, signal.SIG_IGN) for number in OF_TERMINAL}
 
     def prepare():
@@ -117,17 +179,19 @@ def run(program, arguments, preload):
             continue
     seconds = time.monotonic() - started
     status = os.waitstatus_to_exitcode(status)
-    found = read_folder(folder)
+    lines, name = [], arguments[0]
+    try:
+        if wanted.stats:
+            lines += stats_lines(f"{folder}/stats", child.pid, name, ending_text(status), seconds, usage)
+        if wanted.leaks:
+            of_leaks, is_lost = leaks_lines(folder, child.pid, name)
+            lines += of_leaks
+            if is_lost and status == 0 and wanted.leaks_status:
+                status = int(wanted.leaks_status)
+        elif wanted.profile:
+            lines += profile_lines(child.pid, name)
+    except Failed as failed:
+        lines.append(str(failed))
     shutil.rmtree(folder, ignore_errors=True)
-    own = [figures for figures in found if figures.process == child.pid]
-    if not own:
-        say([f"no figures: the library did not serve {arguments[0]} (poolalloc check {arguments[0]})"])
-    else:
-        # The kernel's figure is that of the process, of those children that it has waited for, and of this one, whose
-        # copy the process was before it became the program.
-        is_its = len(found) == len(own) and usage.ru_maxrss > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        lines = summary_lines(own[-1], ending_text(status), seconds, usage.ru_maxrss * 1024 if is_its else 0)
-        if len(found) > 1:
-            lines += tree_lines(tree(found, child.pid))
-        say(lines)
+    say(lines)
     die_like(status)

@@ -10,12 +10,11 @@ import re
 import select
 import sys
 import termios
-import time
 import tty
 
 from .amounts import size_text, table_lines
 from .places import Failed, need
-from .process import find_process
+from .process import TRIM, find_process
 
 EXPLAINED = {"in_use": "in pools and large blocks, touched or not", "peak": "the most of that at one time",
              "kept": "free memory that may be resident", "mapped": "address space", "purged": "given back, in all",
@@ -120,13 +119,9 @@ def trim(word, seconds):
     """Asks the process to give free memory back, as malloc_trim does, and waits for that."""
     process = find_process(word)
     before = process.sample()
-    process.write(process.trim_wanted, (1).to_bytes(4, "little"))
-    until = time.monotonic() + seconds
-    while int.from_bytes(process.read(process.trim_wanted, 4), "little") != 0:
-        if time.monotonic() > until:
-            print(f"process {process.pid} has not come by yet: it will when it allocates or frees next, out of its lists")
-            return 1
-        time.sleep(0.05)
+    if not process.ask(TRIM, seconds):
+        print(f"process {process.pid} has not come by yet: it will when it allocates or frees next, out of its lists")
+        return 1
     after = process.sample()
     print(f"process {process.pid} has given {size_text(max(after.purged - before.purged, 0))} back; "
           f"{size_text(after.resident)} resident, {size_text(after.kept)} kept")
