@@ -186,12 +186,18 @@ void fill(Heap& heap, unsigned c) {
   Block* const first = __atomic_load_n(&from.head, __ATOMIC_RELAXED);
   Block *last = nullptr, *next = first;
   uint64_t count = 0;
-  for (; count < most && !is_list_end(next); count++) {
-    const uintptr_t step = link_step(next);
-    // Broken: it stays where it is, for who takes it off.
-    if (step >= kSliceSize && (step >= kReach || !is_list_end(block_after(next, step)))) break;
-    last = next;
-    next = block_after(next, step);
+  if (!is_list_end(next)) {
+    uintptr_t step;
+    for (; (step = link_step(next)) < kSliceSize && count < most; count++) {
+      last = next;
+      next = block_after(next, step);
+    }
+    // The last one leads to the end. What is broken stays where it is, for who takes it off.
+    if (count < most && step < kReach && is_list_end(block_after(next, step))) {
+      last = next;
+      next = block_after(next, step);
+      count++;
+    }
   }
   if (count != 0) {
     // Release: whoever sees the head sees the count.
