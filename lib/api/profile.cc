@@ -34,7 +34,14 @@ constexpr char kDefaultFile[] = "poolalloc-%p.pb.gz";
 int begin(uint64_t interval) {
   if (kHardened) return ENOTSUP;
   if (interval == 0 || interval > kRequestMax) return EINVAL;
-  return profile_start(interval) ? 0 : ENOMEM;
+  if (!profile_start(interval)) return ENOMEM;
+  profile_request.is_on = true;
+  return 0;
+}
+
+void end() {
+  profile_stop();
+  profile_request.is_on = false;
 }
 
 // A file in the place of one that is there, or a new one.
@@ -71,13 +78,12 @@ void serve() {
   request.path[sizeof request.path - 1] = 0;
   int error = 0;
   if (request.interval == kProfileStop) {
-    profile_stop();
+    end();
   } else if (request.interval != 0) {
     error = begin(request.interval);
   }
   if (error == 0 && request.path[0] != 0) error = write_file(request.path, true);
   request.error = uint32_t(error);
-  request.is_on = profile_is_on();
 }
 
 }  // namespace
@@ -95,7 +101,7 @@ bool profile_option_set(uint64_t interval, bool wants_lost, const char* file) {
 }
 
 void profile_option_clear() {
-  profile_stop();
+  end();
   profile_on_high.store_relaxed(nullptr);
   file_pattern[0] = 0;
 }
@@ -123,7 +129,7 @@ POOLALLOC_EXPORT int poolalloc_profile_start(size_t mean) {
   return -1;
 }
 
-POOLALLOC_EXPORT void poolalloc_profile_stop(void) { profile_stop(); }
+POOLALLOC_EXPORT void poolalloc_profile_stop(void) { end(); }
 
 POOLALLOC_EXPORT int poolalloc_profile_write(const char* path) {
   const int error = write_file(path, false);

@@ -28,11 +28,12 @@ class PagesPresent {
   long file_;
 };
 
-// Calls visit(stack pointer) for each other thread that waits for something in the kernel; 0 for one that runs, or of which
-// nothing is known.
+// Calls visit(stack pointer) for each other thread that waits for something in the kernel; 0 for one that runs, or of
+// which nothing is known.
 void os_other_threads_visit(void (*visit)(void* context, uintptr_t stack_pointer), void* context);
 
-// The largest size that the stack of a new thread may have if nobody says otherwise, bytes, with its guard; 0: not known.
+// The largest size that the stack of a new thread may have if nobody says otherwise, bytes, with its guard; 0: not
+// known.
 size_t os_thread_stack_size();
 
 }  // namespace poolalloc

@@ -76,8 +76,7 @@ uint64_t PagesPresent::from(uintptr_t address, unsigned count) const {
 }
 
 void os_other_threads_visit(void (*visit)(void* context, uintptr_t stack_pointer), void* context) {
-  const long folder =
-      system_call(SYS_openat, AT_FDCWD, as_long("/proc/self/task"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const long folder = system_call(SYS_openat, AT_FDCWD, as_long("/proc/self/task"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (failed(folder)) return visit(context, 0);
   alignas(FolderEntry) char entries[1024];
   for (long size; (size = system_call(SYS_getdents64, folder, as_long(entries), sizeof entries)) > 0;) {
