@@ -65,7 +65,8 @@ double scale_of(uint64_t interval) {
 
 // How many are not sampled before one is: geometric.
 uint64_t draw(Meter& meter, const SampleInterval& of) {
-  return uint64_t((64 - log2_of(random_next(meter) | 1)) * of.scale.load_relaxed());
+  const double scale = of.scale.load_relaxed();
+  return scale == 0 ? 0 : uint64_t((64 - log2_of(random_next(meter) | 1)) * scale);
 }
 
 // Whether there is sampling of that kind; what was drawn for another interval is drawn anew.

@@ -93,7 +93,13 @@ class Search {
   void scan_reachable() {
     while (to_scan_.count != 0) {
       const Found& found = blocks_.items[to_scan_.items[--to_scan_.count]];
-      scan(found.start, found.end);
+      const size_t size = found.end - found.start;
+      if (size < os_page_size()) {
+        // It is there: whoever frees it waits for profile_lock. And nobody can have protected it alone.
+        scan_words(pointer_to<const uintptr_t>(found.start), size / sizeof(uintptr_t), found.start);
+      } else {
+        scan(found.start, found.end);
+      }
     }
   }
 
@@ -198,12 +204,15 @@ class Search {
     start = round_up(start, sizeof(uintptr_t));
     for (; start < end && end - start >= sizeof(uintptr_t); start += sizeof words_) {
       const size_t size = end - start < sizeof words_ ? round_down(end - start, sizeof(uintptr_t)) : sizeof words_;
-      if (os_memory_copy(words_, start, size)) {
-        can_read_ = true;
-        for (size_t i = 0; i < size / sizeof(uintptr_t); i++) {
-          if (words_[i] - lowest_ < highest_ - lowest_ && !is_note(start + i * sizeof(uintptr_t))) look(words_[i]);
-        }
-      }
+      if (!os_memory_copy(words_, start, size)) continue;
+      can_read_ = true;
+      scan_words(words_, size / sizeof(uintptr_t), start);
+    }
+  }
+  // So many words, which stand at an address.
+  void scan_words(const uintptr_t* words, size_t count, uintptr_t address) {
+    for (size_t i = 0; i < count; i++) {
+      if (words[i] - lowest_ < highest_ - lowest_ && !is_note(address + i * sizeof(uintptr_t))) look(words[i]);
     }
   }
 

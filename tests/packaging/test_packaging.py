@@ -99,8 +99,8 @@ def test_the_installed_command_needs_no_checkout(prefix, tmp_path):
 
 
 @pytest.mark.parametrize("page, words", [
-    ("man1/poolalloc.1", ["run [--stats] [--secure]", "check PROGRAM|PID", "125"]),
-    ("man3/poolalloc.3", ["poolalloc_pool_rewind", "poolalloc_heap_push", "ENOMEM", "THE POOL CHAIN", "HEAPS"]),
+    ("man1/poolalloc.1", ["run [--stats] [--profile[=SIZE]] [--leaks[=STATUS]] [--secure]", "check PROGRAM|PID", "profile", "leaks", "125"]),
+    ("man3/poolalloc.3", ["poolalloc_pool_rewind", "poolalloc_heap_push", "poolalloc_profile_start", "ENOMEM", "THE POOL CHAIN", "HEAPS"]),
     ("man7/poolalloc.options.7", ["POOLALLOC_LIMIT", "POOLALLOC_PURGE_FLOOR", "as in 1.5G"])])
 def test_man_pages(prefix, page, words):
     environment = {**os.environ, "MANWIDTH": "100", "LC_ALL": "C.UTF-8", "MANROFFOPT": "-ww"}
