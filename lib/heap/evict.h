@@ -54,21 +54,25 @@ inline void heap_changed(Heap& heap) {
 // The owner waits until nobody else is at its batches, and makes them its own.
 void batches_take_back(Heap& heap);
 
+// The owner says that it is no longer at its batches. Release: to the next one who seizes them.
+inline void batches_leave(Heap& heap) { heap.batches_busy.store_release(0); }
+// The owner is at its batches until batches_leave; false: they are seized.
+inline bool batches_enter(Heap& heap) {
+  heap.batches_busy.store_relaxed(1);
+  compiler_barrier();
+  // Acquire: what the last one who seized them did is done.
+  if (PA_LIKELY(heap.batches_seized.load_acquire() == 0)) return true;
+  batches_leave(heap);
+  return false;
+}
+
 // While one lives, the owner is at its batches.
 class BatchesHeld {
  public:
   explicit BatchesHeld(Heap& heap) : heap_(heap) {
-    for (;;) {
-      heap.batches_busy.store_relaxed(1);
-      compiler_barrier();
-      // Acquire: what the last one who seized them did is done.
-      if (PA_LIKELY(heap.batches_seized.load_acquire() == 0)) return;
-      heap.batches_busy.store_release(0);
-      batches_take_back(heap);
-    }
+    while (!batches_enter(heap)) batches_take_back(heap);
   }
-  // Release: to the next one who seizes them.
-  ~BatchesHeld() { heap_.batches_busy.store_release(0); }
+  ~BatchesHeld() { batches_leave(heap_); }
   BatchesHeld(const BatchesHeld&) = delete;
   BatchesHeld& operator=(const BatchesHeld&) = delete;
 

@@ -2,9 +2,9 @@
 //
 //   malloc(n)                                free(p)
 //     heap_malloc: pop                         heap_free: push, count down
-//     heap_malloc_slow                         heap_free_slow: remote, large, interior slices, misuse
-//       heap_refill:                           heap_pool_trap: the pool is empty, or must wake
-//         recycle, bump, advance, grow
+//     heap_malloc_slow                         heap_free_elsewhere: a block of another heap, to its batch
+//       heap_refill:                           heap_free_slow: large, interior slices, misuse
+//         recycle, bump, advance, grow         heap_pool_trap: the pool is empty, or must wake
 //     large_alloc
 //
 // Preconditions of pushing in heap_free: the chunk is ours, the slice is the first of a pool of this
@@ -36,7 +36,8 @@ PA_INLINE void heap_free(void* p, Caller caller) {
   uintptr_t address = address_of(p);
   if (PA_UNLIKELY(!chunk_is_listed(address))) return heap_free_slow(p, caller);
   BlockPool* pool = descriptor_of(address);
-  if (PA_UNLIKELY(pool->owner != thread_heap)) return heap_free_slow(p, caller);
+  Heap* own = thread_heap;
+  if (PA_UNLIKELY(pool->owner != own)) return heap_free_elsewhere(p, caller, pool, own);
   if (PA_UNLIKELY(!block_pool_has(*pool, address % kSliceSize))) return heap_free_slow(p, caller);
   Block* block = static_cast<Block*>(p);
   if (PA_UNLIKELY(block_is_linked(block))) return heap_free_slow(p, caller);

@@ -20,14 +20,6 @@ BlockPool* pool_find(const void* p) {
 
 PA_NOINLINE void heap_free_slow(void* p, Caller caller) {
   Block* block = static_cast<Block*>(p);
-  // The most frequent case first: a block of another heap, in the first slice of its pool.
-  if (PA_LIKELY(chunk_is_listed(address_of(p)))) {
-    BlockPool* pool = descriptor_of(p);
-    bool is_others = pool->owner != nullptr && pool->owner != thread_heap;
-    if (PA_LIKELY(is_others && block_pool_has(*pool, address_of(p) % kSliceSize) && !block_is_linked(block))) {
-      return remote_free(pool, block);
-    }
-  }
   if (p == nullptr) return;
   BlockPool* pool = pool_find(p);
   if (pool == nullptr) {
@@ -36,7 +28,7 @@ PA_NOINLINE void heap_free_slow(void* p, Caller caller) {
     return;
   }
   if (is_double_free(caller, pool, p)) return;
-  if (pool->owner != thread_heap) return remote_free(pool, block);
+  if (pool->owner != thread_heap) return remote_free(block, pool);
   FreeList& list = *pool->list;
   list_push(list, block);
   if (list_count_down(list)) heap_pool_trap(pool);

@@ -39,10 +39,12 @@ struct RemoteBatch {
   BlockPool* pool;  // nullptr: unused
   Block* head;
   Block* last;     // the block freed first, which carries the message
-  uint16_t count;  // blocks between head and last, both included
-  uint16_t limit;  // sent when count reaches it
-  uint16_t seen;   // count when the batch was last visited
+  uint16_t limit;  // how many blocks it takes
+  uint16_t room;   // and how many more; at 0 it is sent
+  uint16_t seen;   // room when the batch was last visited
 };
+// Blocks between head and last, both included.
+inline unsigned batch_count(const RemoteBatch& batch) { return unsigned(batch.limit - batch.room); }
 
 inline constexpr unsigned kBatchCount = 64;
 
@@ -156,6 +158,8 @@ void* heap_malloc_slow(size_t size);
 // free without its fast path: any pointer at all; `caller` is who was given it.
 enum class Caller : uint8_t;
 void heap_free_slow(void* p, Caller caller);
+// The same where p is in the slice of an open chunk, whose descriptor is not of a pool of the thread's own heap.
+void heap_free_elsewhere(void* p, Caller caller, BlockPool* pool, Heap* own);
 // The count of a pool of this thread's heap has reached zero: it is empty, or must wake.
 void heap_pool_trap(BlockPool* pool);
 

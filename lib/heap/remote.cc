@@ -94,10 +94,15 @@ unsigned batch_limit(const BlockPool& pool) {
   return bytes > size ? unsigned(bytes / size) : 1;
 }
 
-// Neighbouring pools differ, and so do those in the same places of neighbouring chunks; the chunks of the first, short
-// regions are as if they were one.
-uintptr_t pool_hash(const BlockPool* pool) {
-  return (address_of(pool) >> kDescriptorShift) - (address_of(pool) >> kChunkShift) * kShortSlices;
+// A pool's place in a table, times 2 to the power of kShift, below which there are other bits. Neighbouring pools
+// differ, and so do those in the same places of neighbouring chunks; the chunks of the first, short regions are as if
+// they were one.
+template <unsigned kShift>
+PA_INLINE uintptr_t pool_hash(const BlockPool* pool) {
+  // Descriptors are in the first slice: below the number of the chunk all have the same bits, down to their own number.
+  constexpr unsigned kChunk = kChunkShift - log2_floor(kShortSlices);
+  static_assert(kShift <= kDescriptorShift && kChunk >= kSliceShift);
+  return (address_of(pool) >> (kDescriptorShift - kShift)) - (address_of(pool) >> (kChunk - kShift));
 }
 
 Heap& outbox_owner(const RemoteOutbox& outbox) { return *pool_of(outbox.newest)->owner; }
@@ -112,10 +117,10 @@ bool outbox_has_room(const RemoteOutbox& outbox, const BlockPool& pool) {
 void outbox_add(RemoteOutbox& outbox, RemoteBatch& batch) {
   if (outbox.newest == nullptr) outbox = RemoteOutbox{nullptr, batch.last, 0, 0, 0};
   outbox.count++;
-  outbox.size += batch.count * uint32_t(class_size(batch.pool->size_class));
+  outbox.size += batch_count(batch) * uint32_t(class_size(batch.pool->size_class));
   batch.pool = nullptr;
   compiler_barrier();
-  message_make(batch.head, batch.last, batch.count, outbox.newest);
+  message_make(batch.head, batch.last, batch_count(batch), outbox.newest);
   compiler_barrier();  // a fork between the lines finds whole messages
   outbox.newest = batch.last;
 }
@@ -153,32 +158,41 @@ void batch_age(Heap& heap) {
     heap.outbox.seen = heap.outbox.count;
   }
   if (batch.pool == nullptr) return;
-  if (batch.count == batch.seen) return batch_send(heap, batch);
-  batch.seen = batch.count;
+  if (batch.room == batch.seen) return batch_send(heap, batch);
+  batch.seen = batch.room;
 }
 
-RemoteBatch& batch_for(Heap& heap, const BlockPool* pool) { return heap.batches[pool_hash(pool) % kBatchCount]; }
+// The place for a pool's batch.
+PA_INLINE RemoteBatch& batch_for(Heap& heap, const BlockPool* pool) {
+  constexpr unsigned kShift = log2_floor(sizeof(RemoteBatch));
+  static_assert(sizeof(RemoteBatch) == 1 << kShift);
+  return *byte_offset<RemoteBatch>(heap.batches, pool_hash<kShift>(pool) & ((kBatchCount - 1) << kShift));
+}
+
+// Puts a freed block into a batch of its pool, which has room.
+PA_INLINE void batch_push(RemoteBatch& batch, Block* block) {
+  chaos_middle();
+  block->link = link_to(block, batch.head);
+  compiler_barrier();  // a fork between the lines finds a whole list
+  batch.head = block;
+  batch.room--;
+}
 
 // Puts a freed block into the batch for its pool. The owner is at its batches.
-PA_INLINE void batch_add(Heap& heap, RemoteBatch& batch, BlockPool* pool, Block* block) {
-  if (PA_LIKELY(batch.pool == pool)) {
-    chaos_middle();
-    block->link = link_to(block, batch.head);
-    compiler_barrier();  // a fork between the lines finds a whole list
-    batch.head = block;
-    batch.count++;
+void batch_add(Heap& heap, RemoteBatch& batch, BlockPool* pool, Block* block) {
+  if (batch.pool == pool) {
+    batch_push(batch, block);
   } else {
     if (batch.pool != nullptr) batch_put_out(heap, batch);
     block->link = link_to(block, list_end(*pool));
     batch.head = batch.last = block;
-    batch.count = 1;
-    batch.seen = 0;
     batch.limit = uint16_t(batch_limit(*pool));
+    batch.room = batch.seen = uint16_t(batch.limit - 1);
     compiler_barrier();
     batch.pool = pool;
     batch_age(heap);
   }
-  if (batch.count >= batch.limit && batch.pool != nullptr) batch_send(heap, batch);
+  if (batch.room == 0 && batch.pool != nullptr) batch_send(heap, batch);
 }
 
 // Splices a message's batch into its pool.
@@ -219,7 +233,7 @@ unsigned remote_take(Heap& heap, Heap** owners) {
   return count;
 }
 
-void remote_free(BlockPool* pool, Block* block) {
+void remote_free(Block* block, BlockPool* pool) {
   Heap* heap = thread_heap;
   if (PA_UNLIKELY(!heap_is_usable(heap))) {
     if (program_of(pool) != nullptr) return program_free(pool, block);
@@ -238,6 +252,29 @@ void remote_free(BlockPool* pool, Block* block) {
     if (PA_LIKELY(batch.pool == pool || program_of(pool) == nullptr)) return batch_add(*heap, batch, pool, block);
   }
   program_free(pool, block);
+}
+
+// A batch that has become full, at which the owner is.
+static PA_NOINLINE void batch_end(RemoteBatch& batch, Heap& heap) {
+  batch_send(heap, batch);
+  batches_leave(heap);
+}
+
+PA_NOINLINE void heap_free_elsewhere(void* p, Caller caller, BlockPool* pool, Heap* own) {
+  Block* block = static_cast<Block*>(p);
+  // A slice that is not the first of a pool has no blocks for these tests.
+  bool is_block = own != nullptr && block_pool_has(*pool, address_of(p) % kSliceSize) && !block_is_linked(block);
+  if (PA_UNLIKELY(!is_block)) return heap_free_slow(p, caller);
+  if (PA_UNLIKELY(!batches_enter(*own))) return remote_free(block, pool);
+  RemoteBatch& batch = batch_for(*own, pool);
+  // heap_ended has no batches, and a program heap's pools have none.
+  if (PA_UNLIKELY(batch.pool != pool)) {
+    batches_leave(*own);
+    return remote_free(block, pool);
+  }
+  batch_push(batch, block);
+  if (PA_UNLIKELY(batch.room == 0)) return batch_end(batch, *own);
+  batches_leave(*own);
 }
 
 void remote_flush(Heap& heap) {
@@ -294,7 +331,7 @@ Block* reap_some(Heap& heap, Block* message, Reaped& reaped) {
   Block* others = nullptr;
   messages_each(heap, message, [&](Block* each) {
     BlockPool* pool = pool_of(each);
-    Mail& mail = table[pool_hash(pool) % kMailTable];
+    Mail& mail = table[pool_hash<0>(pool) % kMailTable];
     if (mail.pool == nullptr || mail.pool == pool) {
       mail_add(mail, pool, each);
     } else {

@@ -38,7 +38,7 @@ static_assert(sizeof(RemoteMessage) <= kBlockAlignment, "fits into the smallest 
 static_assert(kAddressBits <= 48, "an address and a count share a word");
 
 // Frees a block of another heap's pool. Never fails; may attach a heap to the calling thread.
-void remote_free(BlockPool* pool, Block* block);
+void remote_free(Block* block, BlockPool* pool);
 
 // Puts every batch of a heap into its owner's mailbox, for one who has seized them (evict.h). Fills `owners`, of
 // which there are kOwnersMost at the most, and returns how many; those that are due must be looked at, without a lock.

@@ -67,25 +67,60 @@ def test_link_hardening():
     assert "RWE" not in stack
 
 
-def fast_path_instructions(program, rounds, tmp_path):
-    """Instructions spent in malloc and free themselves, by callgrind."""
+REMOTE = """
+#include <pthread.h>
+#include <stdlib.h>
+static void *blocks[200000];
+static long rounds;
+static void *free_all(void *unused) {
+  for (long i = 0; i < rounds; i++) free(blocks[i]);
+  return unused;
+}
+int main(int argc, char **argv) {
+  rounds = atol(argv[1]);
+  for (long i = 0; i < rounds; i++) blocks[i] = malloc(64);
+  pthread_t thread;
+  pthread_create(&thread, NULL, free_all, NULL);
+  pthread_join(thread, NULL);
+}
+"""
+
+
+def spent(program, rounds, tmp_path, *options):
+    """{function: instructions} of the library's functions, by callgrind."""
     out = tmp_path / f"callgrind.{rounds}"
     subprocess.run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", program, str(rounds)],
                    env={**os.environ, "LD_PRELOAD": str(LIBRARY)}, check=True, capture_output=True, timeout=300)
     functions = {}
-    for line in output("callgrind_annotate", "--threshold=100", str(out)).splitlines():
+    for line in output("callgrind_annotate", "--threshold=100", *options, str(out)).splitlines():
         match = re.match(r"\s*([\d,]+) \([^)]*\)\s+\S*?:(\w+) \[.*libpoolalloc", line)
         if match:
             functions[match[2]] = int(match[1].replace(",", ""))
-    return functions["malloc"] + functions["free"]
+    return functions
+
+
+def compiled(text, tmp_path):
+    program = tmp_path / "program"
+    (tmp_path / "program.c").write_text(text)
+    subprocess.run(["cc", "-O2", "-fno-builtin", "-pthread", "-o", program, tmp_path / "program.c"], check=True, timeout=60)
+    return program
+
+
+def committed(name):
+    return int((HERE / name).read_text())
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the committed number is for x86-64")
 def test_malloc_free_pair_instructions(tmp_path):
-    program = tmp_path / "pair"
-    (tmp_path / "pair.c").write_text(PAIR)
-    subprocess.run(["cc", "-O2", "-fno-builtin", "-o", program, tmp_path / "pair.c"], check=True, timeout=60)
-    few, many = 20_000, 120_000
-    spent = fast_path_instructions(program, many, tmp_path) - fast_path_instructions(program, few, tmp_path)
-    per_pair = spent / (many - few)
-    assert per_pair <= int((HERE / "pair_instructions.txt").read_text()), per_pair
+    program, few, many = compiled(PAIR, tmp_path), 20_000, 120_000
+    some, more = spent(program, few, tmp_path), spent(program, many, tmp_path)
+    per_pair = sum(more[name] - some[name] for name in ("malloc", "free")) / (many - few)
+    assert per_pair <= committed("pair_instructions.txt"), per_pair
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the committed number is for x86-64")
+def test_remote_free_instructions(tmp_path):
+    """From the call of free to its return, with what sending batches takes."""
+    program, few, many = compiled(REMOTE, tmp_path), 20_000, 120_000
+    some, more = (spent(program, rounds, tmp_path, "--inclusive=yes")["free"] for rounds in (few, many))
+    assert (more - some) / (many - few) <= committed("remote_instructions.txt"), (more - some) / (many - few)

@@ -16,17 +16,17 @@ FUNCTIONS = {
     "lib/heap/heap.cc": ["seized_return", "pool_activate", "pool_deactivate", "pool_park", "pool_unpark",
                          "active_put_away", "evicted_release", "heap_refill", "heap_pool_settle", "heap_pool_trap",
                          "heap_pool_live", "heap_pool_vacate", "heap_pool_evict", "heap_alloc"],
-    "lib/heap/evict.h": ["BatchesHeld", "~BatchesHeld"],
+    "lib/heap/evict.h": ["batches_leave", "batches_enter", "BatchesHeld", "~BatchesHeld"],
     "lib/heap/evict.cc": ["is_bare", "heap_seize", "seized_take", "evict_end", "heap_look", "batches_take_back",
                           "heap_evict"],
     "lib/heap/remote.cc": ["mailbox_put", "mailbox_push", "outbox_add", "outbox_take", "outbox_send",
                            "batch_put_out", "batch_send", "mailbox_look", "message_splice", "remote_take",
-                           "batch_add", "remote_free", "heap_collect", "reap_some", "heap_reap", "heap_drain_orphan"],
+                           "batch_push", "batch_add", "remote_free", "batch_end", "heap_free_elsewhere", "heap_collect", "reap_some", "heap_reap", "heap_drain_orphan"],
     "lib/heap/thread.cc": ["heap_detach", "heap_take", "heap_create", "heap_attach"],
 }
 ACCESS = re.compile(r"_relaxed|_acquire|_release|_seq_cst|barrier|__atomic|LockGuard|BatchesHeld|\blist(\.|->)|\blist_\w+\("
                     r"|parked_list|seized|is_bare|pool->state|\w+_look\(|heap_pool_|heap_(collect|drain_orphan|refill)\("
-                    r"|mailbox_(put|add|push)|remote_(take|flush)|batch_send|outbox|orphan_push|active_put_away")
+                    r"|mailbox_(put|add|push)|remote_(take|flush)|batch(es)?_(send|enter|leave|end|push)|outbox|orphan_push|active_put_away")
 # Policy and figures, which no model has.
 APART = re.compile(r"chaos_|PA_ASSERT|registry\.owned|mail_patience|mail_count\.store|purge_thread_look")
 
