@@ -49,11 +49,9 @@ inline Chunk* chunk_of(const void* p) { return pointer_to<Chunk>(chunk_start(p) 
 // The descriptor of the slice that contains p, whose chunk must have a header.
 PA_INLINE BlockPool* descriptor_of(uintptr_t p) {
   constexpr uintptr_t kDescriptorMask = uintptr_t{kSlicesPerChunk - 1} << kDescriptorShift;
-  uintptr_t chunk_index = p >> kChunkShift;
-  // Keeps the compiler from turning the two shifts into a mask: free() has the index at hand.
-  __asm__("" : "+r"(chunk_index));
-  return pointer_to<BlockPool>((chunk_index << kChunkShift) + kChunkHeaderOffset + offsetof(Chunk, slices) +
-                               ((p >> (kSliceShift - kDescriptorShift)) & kDescriptorMask));
+  constexpr uintptr_t kFromLast = kChunkHeaderOffset + offsetof(Chunk, slices) - (kChunkSize - 1);
+  // free() has it at hand.
+  return pointer_to<BlockPool>(chunk_last(p) + kFromLast + ((p >> (kSliceShift - kDescriptorShift)) & kDescriptorMask));
 }
 PA_INLINE BlockPool* descriptor_of(const void* p) { return descriptor_of(address_of(p)); }
 

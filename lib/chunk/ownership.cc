@@ -15,11 +15,13 @@ namespace {
 
 constexpr size_t kFurtherSize = sizeof(FurtherChunkTags);
 
-bool tag_put(Atomic<uint32_t>& place, uint32_t number) {
-  return place.load_relaxed() == 0 && place.cas_acquire(0, number);
+template <typename Tag>
+bool tag_put(Atomic<Tag>& place, Tag tag) {
+  return place.load_relaxed() == 0 && place.cas_acquire(0, tag);
 }
-void tag_remove(Atomic<uint32_t>& place, uint32_t number) {
-  if (place.load_relaxed() == number) place.store_relaxed(0);
+template <typename Tag>
+void tag_remove(Atomic<Tag>& place, Tag tag) {
+  if (place.load_relaxed() == tag) place.store_relaxed(0);
 }
 
 // The further table, made if there is none; nullptr: no memory.
@@ -48,14 +50,14 @@ bool chunk_is_listed_further(uintptr_t address) {
 
 bool chunk_list(const void* chunk) {
   uint32_t number = uint32_t(address_of(chunk) >> kChunkShift);
-  if (tag_put(chunk_tags.places[number % ChunkTags::kPlaces], number)) return true;
+  if (tag_put(chunk_tags.places[number % ChunkTags::kPlaces], chunk_last(address_of(chunk)))) return true;
   FurtherChunkTags* table = further_made();
   return table != nullptr && tag_put(table->places[number % FurtherChunkTags::kPlaces], number);
 }
 
 void chunk_unlist(const void* chunk) {
   uint32_t number = uint32_t(address_of(chunk) >> kChunkShift);
-  tag_remove(chunk_tags.places[number % ChunkTags::kPlaces], number);
+  tag_remove(chunk_tags.places[number % ChunkTags::kPlaces], chunk_last(address_of(chunk)));
   FurtherChunkTags* table = further_chunk_tags.load_acquire();
   if (table != nullptr) tag_remove(table->places[number % FurtherChunkTags::kPlaces], number);
 }

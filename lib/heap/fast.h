@@ -27,9 +27,8 @@ PA_INLINE void* heap_malloc(size_t size) {
   if (PA_UNLIKELY(size > kSmallMax)) return nullptr;
   Heap* heap = thread_heap;
   if (PA_UNLIKELY(heap == nullptr)) return nullptr;
-  FreeList& list = *byte_offset<FreeList>(heap, small_list_offset(*heap, size));
   // Pools of such blocks are one slice.
-  return list_pop(list, kSliceSize);
+  return list_pop(small_list(*heap, size), kSliceSize);
 }
 
 PA_INLINE void heap_free(void* p, Caller caller) {

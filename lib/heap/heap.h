@@ -67,11 +67,10 @@ enum class HeapState : uint32_t {
   lost,      // to this process, which was forked while the heap was being changed; locked for ever
 };
 
-// By (size + 15) / 16: where in a Heap the list that serves the size stands, bytes. A heap has its own
-// copy, so that malloc reaches it and the lists from one register; the same one each, or, where sampling is on, the one
-// that leads to the metered lists.
+// By (size + 15) / 16: the list that serves the size. A heap's own, so that malloc reaches it from one register; or,
+// where sampling is on, the metered ones.
 struct SmallLists {
-  uint16_t offset[kSmallMax / 16 + 1];
+  FreeList* of[kSmallMax / 16 + 1];
 };
 
 struct Heap;
@@ -131,21 +130,19 @@ struct alignas(kCacheLine) Heap {
 extern __thread Heap* thread_heap;
 extern constinit Heap heap_ended;
 
-constexpr SmallLists small_lists_compute() {
-  SmallLists lists{};
-  for (unsigned i = 0; i <= kSmallMax / 16; i++) {
-    lists.offset[i] = uint16_t(offsetof(Heap, active) + size_class_compute(i * 16) * sizeof(FreeList));
-  }
-  return lists;
+// Leads small_lists to lists of the heap's, one for each class. Its owner, who may be in malloc, finds where they lead
+// only behind what is there.
+inline void small_lists_lead_to(Heap& heap, FreeList* lists) {
+  for (unsigned i = 0; i <= kSmallMax / 16; i++)
+    __atomic_store_n(&heap.small_lists.of[i], &lists[kSizeClasses.small[i]], __ATOMIC_RELEASE);
 }
-inline constexpr SmallLists kSmallLists = small_lists_compute();
 
 // Another thread that switches sampling on may change it (sample.h).
-PA_INLINE uint16_t small_list_offset(const Heap& heap, size_t size) {
+PA_INLINE FreeList& small_list(const Heap& heap, size_t size) {
 #if defined(__SANITIZE_THREAD__)
-  return __atomic_load_n(&heap.small_lists.offset[(size + 15) / 16], __ATOMIC_RELAXED);
+  return *__atomic_load_n(&heap.small_lists.of[(size + 15) / 16], __ATOMIC_RELAXED);
 #else
-  return heap.small_lists.offset[(size + 15) / 16];
+  return *heap.small_lists.of[(size + 15) / 16];
 #endif
 }
 

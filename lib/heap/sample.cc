@@ -119,17 +119,13 @@ void list_put(FreeList& list, Block* head) {
   compiler_barrier();
 }
 
-// Leads the heap's small_lists to the metered lists, which have no blocks. Its owner, who may be in malloc, finds where
-// they lead only behind what is there.
+// Leads the heap's small_lists to the metered lists, which have no blocks.
 void lists_lead_here(Heap& heap) {
   for (FreeList& list : heap.meter.lists) __atomic_store_n(&list.head, &no_block.end, __ATOMIC_RELAXED);
-  for (unsigned i = 0; i <= kSmallMax / 16; i++) {
-    const uint16_t offset = uint16_t(offsetof(Heap, meter.lists) + kSizeClasses.small[i] * sizeof(FreeList));
-    __atomic_store_n(&heap.small_lists.offset[i], offset, __ATOMIC_RELEASE);
-  }
+  small_lists_lead_to(heap, heap.meter.lists);
 }
 
-bool lists_are_here(const Heap& heap) { return heap.small_lists.offset[0] != kSmallLists.offset[0]; }
+bool lists_are_here(const Heap& heap) { return heap.small_lists.of[0] == heap.meter.lists; }
 
 bool is_wanted() { return (sample_mallocs.interval.load_relaxed() | sample_bytes.interval.load_relaxed()) != 0; }
 
@@ -148,11 +144,9 @@ void meter_start(Heap& heap) {
 void meter_stop(Heap& heap) {
   LockGuard held(heap.gate->lock);
   meter_return(heap);
-  heap.small_lists = kSmallLists;
+  small_lists_lead_to(heap, heap.active);
   heap.meter.is_on = false;
 }
-static_assert(offsetof(Heap, meter) + sizeof(Meter) <= UINT16_MAX, "an offset has 16 bits");
-
 // What list_pop has left: the last block, or nullptr.
 Block* take_last(FreeList& list) {
   Block* block = list.head;
@@ -329,7 +323,7 @@ void meter_divert(Heap& heap) {
 
 void meter_undivert(Heap& heap) {
   // Where sampling has just been switched on, the next malloc is to come by.
-  if (!heap.meter.is_on && !is_wanted()) heap.small_lists = kSmallLists;
+  if (!heap.meter.is_on && !is_wanted()) small_lists_lead_to(heap, heap.active);
 }
 
 void meter_reseed(Heap& heap) { heap.meter.random = random_mix(heap.meter.random ^ uint64_t(os_process_id())); }

@@ -29,7 +29,7 @@ static constinit HeapGate shared_gate{
 };
 constinit Heap shared_heap{
     .active = {},
-    .small_lists = kSmallLists,
+    .small_lists = {},
     .chains = {},
     .batches = {},
     .batch_cursor = 0,
@@ -98,6 +98,8 @@ void heap_detach(Heap* heap) {
   SignalsBlocked blocked;
   // Every thread that ends writes the same.
   __atomic_store_n(&heap_ended.active[0].head, &no_block.end, __ATOMIC_RELAXED);
+  FreeList* const none = &heap_ended.active[0];
+  for (FreeList*& list : heap_ended.small_lists.of) __atomic_store_n(&list, none, __ATOMIC_RELAXED);
   thread_heap = &heap_ended;
   heap_collect(*heap);
   heap_retire(*heap);
@@ -161,7 +163,7 @@ Heap* heap_create(size_t size) {
   if (gate == nullptr || heap == nullptr) return nullptr;
   // Fresh mappings are zero, which is an empty heap but for these.
   for (FreeList& list : heap->active) list.head = &no_block.end;
-  heap->small_lists = kSmallLists;
+  small_lists_lead_to(*heap, heap->active);
   heap->mail_patience.store_relaxed(kMailPatience);
   heap->gate = gate;
   gate->heap = heap;

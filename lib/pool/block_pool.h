@@ -104,9 +104,14 @@ PA_INLINE Block* list_pop(FreeList& list, uintptr_t reach) {
   chaos_middle();
   __asm__("" : "+r"(block));
   uintptr_t step = link_step(block);
-  if (PA_UNLIKELY(step >= reach) && (step >= kReach || !is_list_end(block_after(block, step)))) {
-    list_count_add(list, -1);
-    return nullptr;
+  if (PA_UNLIKELY(step >= reach)) {
+    uintptr_t far = step;
+    // Where it leads to is computed here and below: once for both takes a register more.
+    __asm__("" : "+r"(far));
+    if (far >= kReach || !is_list_end(block_after(block, far))) {
+      list_count_add(list, -1);
+      return nullptr;
+    }
   }
   Block* next = block_after(block, step);
   chaos_middle();
@@ -189,6 +194,14 @@ struct Quotient {
   uint64_t fraction;
 };
 PA_INLINE constexpr Quotient quotient_of(uint64_t offset, uint64_t reciprocal) {
+#if defined(__x86_64__)
+  // Compilers copy the offset once more.
+  if (!__builtin_is_constant_evaluated()) {
+    Quotient result{0, offset};
+    __asm__("mulq %2" : "+a"(result.fraction), "=d"(result.whole) : "rm"(reciprocal) : "cc");
+    return result;
+  }
+#endif
   __extension__ using Product = unsigned __int128;
   Product product = Product{reciprocal} * offset;
   return {uint64_t(product >> 64), uint64_t(product)};

@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <map>
 
 #include "accounts.h"
@@ -204,13 +205,13 @@ TEST_F(ChunkTest, FreeRegionsCanBeUnmappedAndMappedAgain) {
 TEST_F(ChunkTest, AnOpenChunkIsFoundWhereItsPlaceInTheTableIsTaken) {
   std::vector<BlockPool*> slices{slices_acquire(1, true)};
   // As if a chunk far away were listed in the places of all chunks that are opened next.
-  std::vector<Atomic<uint32_t>*> taken;
-  auto take = [&](Atomic<uint32_t>& place) {
+  std::vector<std::function<void()>> taken;
+  auto take = [&](auto& place) {
     if (place.load_relaxed() != 0) return;
     place.store_relaxed(~uint32_t{0});
-    taken.push_back(&place);
+    taken.push_back([&place] { place.store_relaxed(0); });
   };
-  for (Atomic<uint32_t>& place : chunk_tags.places) take(place);
+  for (Atomic<uintptr_t>& place : chunk_tags.places) take(place);
   for (int i = 0; i < 300; i++) slices.push_back(slices_acquire(1, true));
   ASSERT_NE(further_chunk_tags.load_relaxed(), nullptr);
   for (Atomic<uint32_t>& place : further_chunk_tags.load_relaxed()->places) take(place);
@@ -227,7 +228,7 @@ TEST_F(ChunkTest, AnOpenChunkIsFoundWhereItsPlaceInTheTableIsTaken) {
   EXPECT_FALSE(chunk_is_open(address_of(this)));
   expect_memory_valid();
   for (BlockPool* each : slices) slices_release(each, 1);
-  for (Atomic<uint32_t>* place : taken) place->store_relaxed(0);
+  for (auto& give_back : taken) give_back();
 }
 
 // --- Threads --------------------------------------------------------------------------------------------

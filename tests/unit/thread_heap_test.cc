@@ -86,7 +86,7 @@ TEST_F(ThreadHeap, BlocksOfEveryAlignmentHoldTheirBytes) {
 
 TEST_F(ThreadHeap, SmallSizesFindTheListOfTheirClass) {
   for (size_t size = 0; size <= kSmallMax; size++) {
-    const void* list = byte_offset(thread_heap, thread_heap->small_lists.offset[(size + 15) / 16]);
+    const void* list = &small_list(*thread_heap, size);
     ASSERT_EQ(list, &thread_heap->active[size_class_of(size)]) << size;
   }
 }
