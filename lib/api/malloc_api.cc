@@ -165,10 +165,17 @@ bool api_expand(void* p, size_t size) {
   return size > kPoolBlockMax ? large_expand(p, size) : size <= large_usable_size(p);
 }
 
-PA_NOINLINE void* malloc_slow(size_t size) {
+static PA_NOINLINE void* malloc_hard(size_t size) {
   return checked_alloc(size, [=] {
     return size <= kPoolBlockMax ? heap_malloc_slow(size) : large_alloc(size, kBlockAlignment, nullptr);
   });
+}
+
+PA_NOINLINE void* malloc_slow(size_t size) {
+  if (PA_LIKELY(size > kSmallMax && size <= kPoolBlockMax)) {
+    if (void* block = heap_malloc_medium(size); PA_LIKELY(block != nullptr)) return block;
+  }
+  return malloc_hard(size);
 }
 
 void* api_calloc(size_t count, size_t size) {

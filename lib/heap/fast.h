@@ -2,6 +2,7 @@
 //
 //   malloc(n)                                free(p)
 //     heap_malloc: pop                         heap_free: push, count down
+//     heap_malloc_medium: pop
 //     heap_malloc_slow                         heap_free_elsewhere: a block of another heap, to its batch
 //       heap_refill:                           heap_free_slow: large, interior slices, misuse
 //         recycle, bump, advance, grow         heap_pool_trap: the pool is empty, or must wake
@@ -29,6 +30,13 @@ PA_INLINE void* heap_malloc(size_t size) {
   if (PA_UNLIKELY(heap == nullptr)) return nullptr;
   // Pools of such blocks are one slice.
   return list_pop(small_list(*heap, size), kSliceSize);
+}
+
+// The same for more than kSmallMax bytes, up to kPoolBlockMax.
+PA_INLINE void* heap_malloc_medium(size_t size) {
+  Heap* heap = thread_heap;
+  if (PA_UNLIKELY(heap == nullptr || !small_lists_are_active(*heap))) return nullptr;
+  return list_pop(heap->active[size_class_compute(size)], kReach);
 }
 
 PA_INLINE void heap_free(void* p, Caller caller) {

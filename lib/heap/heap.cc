@@ -419,21 +419,31 @@ static PA_COLD void* shared_alloc(unsigned size_class) {
   return block;
 }
 
-void* heap_alloc(Heap& heap, unsigned size_class) {
-  FreeList& list = heap.active[size_class];
-  Block* block = list_pop(list, kReach);
-  if (PA_LIKELY(block != nullptr)) return block;
+// The same where the list is empty.
+static PA_NOINLINE void* alloc_refilled(Heap& heap, unsigned size_class) {
+  // Refills release next to nothing, so one in some looks after what is free.
+  constexpr uint32_t kRefillsBetweenLooks = 8;
+  Block* block = nullptr;
   {
     LockGuard guard(heap.gate->lock);
     // With the lock, so that nobody takes the list away before.
-    if (heap_refill(heap, size_class)) block = list_pop(list, kReach);
+    if (heap_refill(heap, size_class)) block = list_pop(heap.active[size_class], kReach);
     PA_CHECK(heap_is_valid(heap));
   }
-  remote_age(heap);
   usage_note(1);
-  heap_slow_path_end(kWidePoolSize);
-  purge_thread_look();
+  if (PA_LIKELY(++heap.refill_count % kRefillsBetweenLooks != 0)) {
+    heap.paths_since_walk++;
+  } else {
+    remote_age(heap, kRefillsBetweenLooks);
+    heap_slow_path_end(kWidePoolSize);
+    purge_thread_look();
+  }
   return block;
+}
+
+void* heap_alloc(Heap& heap, unsigned size_class) {
+  Block* block = list_pop(heap.active[size_class], kReach);
+  return PA_LIKELY(block != nullptr) ? block : alloc_refilled(heap, size_class);
 }
 
 PA_NOINLINE void* heap_malloc_slow(size_t size) {

@@ -100,6 +100,7 @@ struct alignas(kCacheLine) Heap {
   unsigned spared_count;               // of all classes; see heap_pool_trap. Synchronization: owner only
   uint64_t walked_window;              // when the chains were last walked; see holes.h. Synchronization: owner only
   uint32_t paths_since_walk;           // slow paths. Synchronization: owner only
+  uint32_t refill_count;               // see heap_alloc. Synchronization: owner only
   uint32_t walk_patience;              // how many make a walk due. Synchronization: owner only
   int64_t loose;                       // this heap's part of accounts.pool_loose. Synchronization: lock
   uint32_t filled;                     // bytes of holes, not yet noted as needed again. Synchronization: lock
@@ -135,6 +136,11 @@ extern constinit Heap heap_ended;
 inline void small_lists_lead_to(Heap& heap, FreeList* lists) {
   for (unsigned i = 0; i <= kSmallMax / 16; i++)
     __atomic_store_n(&heap.small_lists.of[i], &lists[kSizeClasses.small[i]], __ATOMIC_RELEASE);
+}
+
+// Whether it is the heap's own lists that malloc pops from: there is no sampling, and no target.
+inline bool small_lists_are_active(const Heap& heap) {
+  return __atomic_load_n(&heap.small_lists.of[0], __ATOMIC_RELAXED) == heap.active;
 }
 
 // Another thread that switches sampling on may change it (sample.h).

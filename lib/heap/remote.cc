@@ -285,9 +285,9 @@ void remote_flush(Heap& heap) {
   if (heap.outbox.newest != nullptr) outbox_send(heap.outbox);
 }
 
-void remote_age(Heap& heap) {
+void remote_age(Heap& heap, unsigned count) {
   BatchesHeld held(heap);
-  batch_age(heap);
+  for (; count > 0; count--) batch_age(heap);
 }
 
 void heap_collect(Heap& heap) {

@@ -52,9 +52,9 @@ inline bool mailbox_is_due(const Heap& owner, uint32_t mail_count) {
 void mailbox_look(Heap& owner);
 // Sends every batch of the calling thread's heap (its owner, or its inheritor after a fork).
 void remote_flush(Heap& heap);
-// Sends one batch if it has not grown since it was last looked at: called now and then, it leaves
-// none behind for ever.
-void remote_age(Heap& heap);
+// Sends those of some batches, which take turns, that have not grown since they were last looked at: called now and
+// then, it leaves none behind for ever.
+void remote_age(Heap& heap, unsigned count);
 
 // Messages in a mailbox, at the least, that make a sender look at them.
 inline constexpr uint32_t kMailPatience = short_if_chaos(16, 2);

@@ -38,6 +38,7 @@ constinit Heap shared_heap{
     .spared_count = 0,
     .walked_window = 0,
     .paths_since_walk = 0,
+    .refill_count = 0,
     .walk_patience = 0,
     .loose = 0,
     .filled = 0,
@@ -97,9 +98,8 @@ void heap_detach(Heap* heap) {
   lock_acquire(heap->gate->lock);
   SignalsBlocked blocked;
   // Every thread that ends writes the same.
-  __atomic_store_n(&heap_ended.active[0].head, &no_block.end, __ATOMIC_RELAXED);
-  FreeList* const none = &heap_ended.active[0];
-  for (FreeList*& list : heap_ended.small_lists.of) __atomic_store_n(&list, none, __ATOMIC_RELAXED);
+  for (FreeList& list : heap_ended.active) __atomic_store_n(&list.head, &no_block.end, __ATOMIC_RELAXED);
+  small_lists_lead_to(heap_ended, heap_ended.active);
   thread_heap = &heap_ended;
   heap_collect(*heap);
   heap_retire(*heap);

@@ -15,7 +15,7 @@
  *
  * How: a thread's number is its process id. Where signals are open a signal stops the thread at once, else as soon as
  * they open. A patience may end at any time, so nothing here depends on milliseconds. EXTENTS stands for all locks that
- * are held with signals blocked under a heap's, REGISTRY for those before it. kLockContended is left out.
+ * are held with signals blocked under a heap's (the profile's, too), REGISTRY for those before it. kLockContended is left out.
  *
  * What is shown: nobody waits for ever; every fork ends; each lock has one holder; at the kernel's fork nobody is
  * changing what the child takes as whole, and it gives up only what was passed over or borrowed.
@@ -39,9 +39,9 @@
  *   lib/heap/fork.cc fork_take 546ea0f41039
  *   lib/heap/fork.cc fork_untake d37b25653054
  *   lib/heap/fork.cc gate_take_or_pass a2bcd2ea1fa8
- *   lib/heap/fork.cc locks_untake 346b4984bcbf
- *   lib/heap/fork.cc locks_take 97ee0827d2eb
- *   lib/heap/fork.cc orphan_all_others e27869f3e444
+ *   lib/heap/fork.cc locks_untake f8418ea9b8de
+ *   lib/heap/fork.cc locks_take 432d357a6190
+ *   lib/heap/fork.cc orphan_all_others 9fa18b92af8d
  *   lib/heap/fork.cc fork_end 389348b8e8b3
  *   lib/heap/fork.cc orphans_drain 1f86010c6248
  *   lib/heap/fork.cc heap_fork_prepare dad6785b9ff1

@@ -15,7 +15,7 @@ FUNCTIONS = {
     "lib/heap/fast.h": ["heap_malloc", "heap_free"],
     "lib/heap/heap.cc": ["seized_return", "pool_activate", "pool_deactivate", "pool_park", "pool_unpark",
                          "active_put_away", "evicted_release", "heap_refill", "heap_pool_settle", "heap_pool_trap",
-                         "heap_pool_live", "heap_pool_vacate", "heap_pool_evict", "heap_alloc"],
+                         "heap_pool_live", "heap_pool_vacate", "heap_pool_evict", "alloc_refilled", "heap_alloc"],
     "lib/heap/evict.h": ["batches_leave", "batches_enter", "BatchesHeld", "~BatchesHeld"],
     "lib/heap/evict.cc": ["is_bare", "heap_seize", "seized_take", "evict_end", "heap_look", "batches_take_back",
                           "heap_evict"],
