@@ -5,6 +5,7 @@
 #include "api/profile.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "api/export.h"
 #include "api/malloc_api.h"
@@ -16,6 +17,7 @@
 #include "inspect/leaks.h"
 #include "inspect/pprof.h"
 #include "inspect/profile.h"
+#include "os/mapped.h"
 #include "os/message.h"
 
 namespace poolalloc {
@@ -27,6 +29,9 @@ namespace {
 // Of the option. Synchronization: written before there are samples.
 constinit char file_pattern[kFilePathMost]{};
 constinit bool finds_lost = false;
+
+// Whether somebody outside has begun the profile. Who forks is not the process that he knows.
+constinit bool is_from_outside = false;
 
 constexpr char kDefaultFile[] = "poolalloc-%p.pb.gz";
 
@@ -40,22 +45,35 @@ int begin(uint64_t interval) {
 }
 
 void end() {
+  is_from_outside = false;
   profile_stop();
   profile_request.is_on = false;
 }
 
-// A file in the place of one that is there, or a new one.
-int write_file(const char* path, bool is_new) {
-  Growing<char> file;
-  if (profile.interval == 0) return EINVAL;
-  if (!pprof_make(file)) return ENOMEM;
-  const bool is_written = (is_new ? os_file_make : os_file_replace)(path, file.items, file.count);
-  return is_written ? 0 : EIO;
+// Beside `path`, for this call alone.
+void put_part_of(Path& part, const char* path) {
+  static constinit Atomic<uint64_t> count{0};
+  part.put(path);
+  part.put(".");
+  part.put(uint64_t(os_process_id()));
+  part.put(".");
+  part.put(count.add_relaxed(1));
+  part.put(".part");
 }
 
-// The file of the option, with the number of this process for %p.
-void write_option_file() {
-  Path path;
+// A file in the place of one that is there, or a new one.
+int write_file(const char* path, bool is_new) {
+  if (profile.interval == 0) return EINVAL;
+  Growing<char> file;
+  Mapped<Path> part;
+  if (!part || !pprof_make(file)) return ENOMEM;
+  if (is_new) return os_file_make(path, file.items, file.count) ? 0 : EIO;
+  put_part_of(*part, path);
+  return part->is_whole && os_file_replace(path, part->text, file.items, file.count) ? 0 : EIO;
+}
+
+// The path of the option's file, with the number of this process for %p.
+void put_option_path(Path& path) {
   for (const char* c = file_pattern; *c != 0; c++) {
     if (c[0] != '%' || (c[1] != 'p' && c[1] != '%')) {
       path.put(*c);
@@ -65,11 +83,27 @@ void write_option_file() {
       path.put('%');
     }
   }
-  const int error = path.is_whole ? write_file(path.text, false) : ENAMETOOLONG;
-  if (error == 0) return;
+}
+
+// Says once that it cannot be written.
+void write_option_file() {
+  static constinit Atomic<bool> is_said{false};
+  Mapped<Path> path;
+  if (!path) return;
+  put_option_path(*path);
+  const int error = path->is_whole ? write_file(path->text, false) : ENAMETOOLONG;
+  if (error == 0 || is_said.exchange_acquire(true)) return;
   Message message;
-  message.text("the profile cannot be written to ").text(path.text);
+  message.text("the profile cannot be written to ").text(path->text);
   message.text(error == ENOMEM ? ": no memory" : error == EINVAL ? ": there is none" : "").send();
+}
+
+// By one thread at a time; what others have then will be in the next one.
+constinit Atomic<bool> is_writing_high{false};
+void write_high() {
+  if (is_writing_high.exchange_acquire(true)) return;
+  write_option_file();
+  is_writing_high.store_release(false);
 }
 
 void serve() {
@@ -82,6 +116,7 @@ void serve() {
   } else if (request.interval != 0) {
     error = begin(request.interval);
   }
+  if (error == 0 && request.interval != kProfileStop && request.interval != 0) is_from_outside = true;
   if (error == 0 && request.path[0] != 0) error = write_file(request.path, true);
   request.error = uint32_t(error);
 }
@@ -89,12 +124,14 @@ void serve() {
 }  // namespace
 
 bool profile_option_set(uint64_t interval, bool wants_lost, const char* file) {
-  Path path;
-  path.put(file != nullptr && *file != 0 ? file : kDefaultFile);
-  if (!path.is_whole) return false;
-  memcpy(file_pattern, path.text, path.length + 1);
+  if (file == nullptr || *file == 0) file = kDefaultFile;
+  const size_t length = strlen(file);
+  if (length >= sizeof file_pattern) return false;
+  memcpy(file_pattern, file, length + 1);
   finds_lost = wants_lost;
-  profile_on_high.store_relaxed(write_option_file);
+  // The program may close its own, and have another file there when something is to be said.
+  os_keep_stderr();
+  profile_on_high.store_relaxed(write_high);
   if (begin(interval) != 0) return false;
   end_watch();
   return true;
@@ -114,6 +151,13 @@ void profile_finish() {
   if (finds_lost && !leaks_find(roots, sizeof roots / sizeof *roots))
     Message().text("what nothing points to was not found: no memory, or no right to read the process").send();
   write_option_file();
+}
+
+void profile_fork_child() {
+  // Threads that were at these are gone.
+  is_writing_high.store_relaxed(false);
+  outside_wanted.store_relaxed(Outside::nothing);
+  if (is_from_outside) end();
 }
 
 void profile_serve_requests() { outside_profile.store_relaxed(serve); }

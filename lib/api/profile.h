@@ -31,7 +31,8 @@ void profile_option_clear();
 bool profile_end_matters();
 void profile_finish();
 
-// Once, when the process starts.
+// Once, when the process starts; and in the child of a fork.
 void profile_serve_requests();
+void profile_fork_child();
 
 }  // namespace poolalloc

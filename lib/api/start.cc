@@ -56,6 +56,7 @@ void fork_child() {
   heap_fork_child();
   if (end_matters()) process.store_relaxed(os_process_id());
   is_over.store_relaxed(false);
+  profile_fork_child();
   if (figures_wanted()) stats_file_renew();
 }
 

@@ -20,6 +20,10 @@
 // A function that reads what others may be writing, and does not trust it.
 #define PA_RACY __attribute__((no_sanitize("thread")))
 
+// A variable that holds addresses of memory that the library hands out, or may: they are no references of the
+// program's (inspect/leaks.h).
+#define PA_NOTE __attribute__((section("poolalloc_notes")))
+
 namespace poolalloc {
 
 inline constexpr int kCheckLevel = POOLALLOC_CHECKS;

@@ -45,8 +45,8 @@ struct Spares {
     return table;
   }
 };
-constinit Spares<Leaf> spare_leaves;
-constinit Spares<Branch> spare_branches;
+PA_NOTE constinit Spares<Leaf> spare_leaves;
+PA_NOTE constinit Spares<Branch> spare_branches;
 
 // The table that `place` names, made if there is none; nullptr: no memory.
 template <typename Table>

@@ -33,7 +33,7 @@ constexpr size_t kPurgeLeast = size_t{256} << 10;
 ExtentBins& bins_of(ExtentState state) { return state == ExtentState::dirty ? extent_space.dirty : extent_space.clean; }
 
 // Where records live, and those that describe nothing, linked by `next`. Synchronization: extents_lock.
-constinit Pool record_memory = pool_without_buffer(kOsSourceCapacity);
+PA_NOTE constinit Pool record_memory = pool_without_buffer(kOsSourceCapacity);
 constinit Extent* spare_records = nullptr;
 constinit unsigned spare_count = 0;
 constinit unsigned promised_count = 0;  // so many of them are for what purges will put back

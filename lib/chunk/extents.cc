@@ -34,7 +34,7 @@ constinit Density density{};  // of blocks with memory that was clean
 constinit Density cleared_density{{0b11}, {0}};
 // The block with clean memory that was claimed last, not judged yet; 0: none. Synchronization: atomic; they may not
 // belong together, and the block may be gone, which judging survives.
-constinit Atomic<uintptr_t> watched_start{0};
+PA_NOTE constinit Atomic<uintptr_t> watched_start{0};
 constinit Atomic<size_t> watched_size{0};
 
 // Synchronization: extents_lock.

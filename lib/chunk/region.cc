@@ -21,7 +21,7 @@ constinit Atomic<HugePages> huge_pages{HugePages::adaptive};
 namespace {
 
 // Where Region records live. Synchronization: regions_lock.
-constinit Pool region_memory = pool_without_buffer(kOsSourceCapacity);
+PA_NOTE constinit Pool region_memory = pool_without_buffer(kOsSourceCapacity);
 // In all regions. Synchronization: regions_lock.
 constinit unsigned chunks_mapped = 0;
 // The last region was locked memory, all faulted in at once. Synchronization: regions_lock.

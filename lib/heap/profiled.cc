@@ -43,6 +43,8 @@ bool profile_watch(const ProfileVisitor& visitor) {
 
 void* profiled_alloc(unsigned size_class, size_t size) {
   visitor();
+  // A signal handler has interrupted this.
+  if (lock_is_mine(own_heap->heap.gate->lock)) return nullptr;
   void* block = program_alloc(*own_heap, size);
   // A heap that a fork has lost is not it.
   const BlockPool* pool = block != nullptr ? pool_find(block) : nullptr;
@@ -54,6 +56,7 @@ void profiled_large_made(void* block, size_t size, size_t counted) {
   if (!sample_counts(counted)) return;
   SamplePause pause;
   visitor();
+  if (lock_is_mine(own_heap->heap.gate->lock)) return;
   if (program_large_adopt(*own_heap, block, true)) made_in(*own_heap, block, size, counted);
 }
 

@@ -142,6 +142,13 @@ void pools_release(ProgramHeap& heap, bool keeps) {
   heap.bytes = heap.blocks = 0;
 }
 
+// Whether a block of the pool is free: its first word may be a copy of a link.
+PA_COLD bool pool_has_free(const BlockPool& pool, const Block* block) {
+  char* const base = slice_address(&pool);
+  const size_t size = class_size(pool.size_class);
+  return FreeBlocks(pool, base, size, pool_holes(&pool)).has(unsigned((address_of(block) - address_of(base)) / size));
+}
+
 bool pool_visit(const BlockPool& pool, const ProgramVisitor& visitor) {
   char* const base = slice_address(&pool);
   const size_t size = class_size(pool.size_class);
@@ -256,13 +263,13 @@ void* program_alloc(ProgramHeap& heap, size_t size) {
 void program_free(BlockPool* pool, Block* block) {
   ProgramHeap& heap = *program_of(pool);
   const size_t size = class_size(pool->size_class);
-  if (profile_is_known()) profiled_give(heap, profiled_take(&heap, block), true);
+  void* const profiled = profile_is_known() ? profiled_take(&heap, block) : nullptr;
   bool is_free, settles;
   {
     ProgramGuard guard(heap);
     if (!guard) return;
     // Another thread may have freed it since it was looked at.
-    is_free = PA_UNLIKELY(block_is_linked(block));
+    is_free = PA_UNLIKELY(block_is_linked(block)) && pool_has_free(*pool, block);
     settles = false;
     if (!is_free) {
       FreeList& list = *pool->list;
@@ -272,6 +279,7 @@ void program_free(BlockPool* pool, Block* block) {
       if (settles) heap_pool_settle(heap.heap, pool);
     }
   }
+  profiled_give(heap, profiled, !is_free);
   if (is_free) return misuse_free_already(Caller::free, block, size);
   if (settles) heap_slow_path_end(kWidePoolSize);
 }

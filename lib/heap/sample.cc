@@ -98,11 +98,13 @@ uint64_t blocks_before(Meter& meter, Countdown& countdown, const SampleInterval&
   return is_counted(meter, countdown, of) ? countdown.left / amount : kMeteredMost;
 }
 
-// So many are on list c.
-void spend(Meter& meter, Countdown& countdown, const SampleInterval& of, unsigned c, uint64_t count, uint64_t amount) {
+// So many are on list c. `is_short`: there would be more, if a sample were not to come before; the one that comes is
+// that of the malloc behind them, whatever others do until then.
+void spend(Meter& meter, Countdown& countdown, const SampleInterval& of, unsigned c, uint64_t count, uint64_t amount,
+           bool is_short) {
   if (countdown.interval == 0) return;
   countdown.left -= count * amount;
-  if (countdown.left >= amount) return;
+  if (!is_short || countdown.left >= amount) return;
   countdown.due |= uint32_t{1} << c;
   countdown.left = draw(meter, of);
 }
@@ -143,6 +145,8 @@ void meter_start(Heap& heap) {
 // Sampling was on. The owner, without a target.
 void meter_stop(Heap& heap) {
   LockGuard held(heap.gate->lock);
+  // It may have been switched on again meanwhile, by one who looked here before.
+  if (is_wanted()) return;
   meter_return(heap);
   small_lists_lead_to(heap, heap.active);
   heap.meter.is_on = false;
@@ -174,7 +178,6 @@ void fill(Heap& heap, unsigned c) {
   const uint64_t blocks = blocks_before(meter, meter.bytes, sample_bytes, size);
   if (mallocs < most) most = mallocs;
   if (blocks < most) most = blocks;
-  if (most == 0) return;
   FreeList& from = heap.active[c];
   list_count_add(from, int64_t(most));
   compiler_barrier();
@@ -200,11 +203,29 @@ void fill(Heap& heap, unsigned c) {
     compiler_barrier();
     link_stop(last);
     list_put(meter.lists[c], first);
-    spend(meter, meter.mallocs, sample_mallocs, c, count, 1);
-    spend(meter, meter.bytes, sample_bytes, c, count, size);
   }
+  const bool is_short = count == most && most < kMeteredMost && !is_list_end(next);
+  spend(meter, meter.mallocs, sample_mallocs, c, count, 1, is_short);
+  spend(meter, meter.bytes, sample_bytes, c, count, size, is_short);
   list_count_add(from, int64_t(count) - int64_t(most));
 }
+
+// While one lives, the owner is at the meter: a handler of signals keeps off.
+class MeterBusy {
+ public:
+  explicit MeterBusy(Meter& meter) : meter_(meter) { set(true); }
+  ~MeterBusy() { set(false); }
+  MeterBusy(const MeterBusy&) = delete;
+  MeterBusy& operator=(const MeterBusy&) = delete;
+
+ private:
+  void set(bool is_busy) {
+    compiler_barrier();
+    meter_.is_busy = is_busy;
+    compiler_barrier();
+  }
+  Meter& meter_;
+};
 
 // --- Samples ----------------------------------------------------------------------------------------------
 
@@ -276,6 +297,9 @@ SamplePause::~SamplePause() {
 
 PA_NOINLINE void* sample_malloc(Heap& heap, unsigned size_class, size_t size) {
   Meter& meter = heap.meter;
+  // A signal handler that has interrupted this.
+  if (PA_UNLIKELY(meter.is_busy)) return heap_alloc(heap, size_class);
+  MeterBusy busy(meter);
   if (PA_UNLIKELY(!is_wanted())) {
     if (lists_are_here(heap) && heap.target_count == 0) meter_stop(heap);
     return heap_alloc(heap, size_class);
@@ -291,6 +315,8 @@ PA_NOINLINE void* sample_malloc(Heap& heap, unsigned size_class, size_t size) {
 bool sample_counts(size_t bytes) {
   Heap* heap = thread_heap;
   if (!heap_is_usable(heap) || heap->meter.is_sampling || sample_bytes.interval.load_relaxed() == 0) return false;
+  if (heap->meter.is_busy) return false;
+  MeterBusy busy(heap->meter);
   if (!heap->meter.is_on) meter_start(*heap);
   return is_sampled(heap->meter, heap->meter.bytes, sample_bytes, bytes);
 }

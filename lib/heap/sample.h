@@ -51,6 +51,7 @@ struct Meter {
   Countdown mallocs, bytes;
   uint64_t random;   // the generator's state
   bool is_on;        // the heap's small_lists lead here
+  bool is_busy;      // its owner is at it; false in the child of a fork
   bool is_sampling;  // a sample is being taken; what allocates meanwhile is not sampled
 };
 static_assert(kMeteredClasses <= 32, "one bit for each class");

@@ -180,6 +180,7 @@ void heap_inherit(Heap& heap) {
   heap_retire(heap);
   heap.batches_busy.store_relaxed(0);
   heap.target_count = 0;
+  heap.meter.is_busy = heap.meter.is_sampling = false;
   meter_undivert(heap);
   heap.gate->state.store_relaxed(HeapState::orphan);
   heap_changed(heap);

@@ -5,11 +5,19 @@
 
 #include "chunk/extent_map.h"
 #include "chunk/region.h"
+#include "heap/find.h"
 #include "heap/program_heap.h"
 #include "inspect/growing.h"
 #include "inspect/profile.h"
+#include "os/mapped.h"
 #include "os/place.h"
 #include "os/scan.h"
+
+// Where variables that are PA_NOTE begin and end: the linker's symbols.
+extern "C" {
+__attribute__((visibility("hidden"))) extern const char __start_poolalloc_notes[];
+__attribute__((visibility("hidden"))) extern const char __stop_poolalloc_notes[];
+}
 
 namespace poolalloc {
 namespace {
@@ -27,11 +35,14 @@ struct Range {
 };
 bool comes_before(const Range& a, const Range& b) { return a.start < b.start; }
 
+// In memory of its own: it is large for a stack.
 class Search {
  public:
   // Before profile_lock is taken: what the library hands out from, and which of it is not in the profile.
   void gather_memory() {
     for (unsigned i = 0; i < kArrays; i++) handed_out_.add({0, 0});
+    handed_out_.add({address_of(&chunk_tags), address_of(&chunk_tags + 1)});
+    handed_out_.add({address_of(__start_poolalloc_notes), address_of(__stop_poolalloc_notes)});
     {
       SharedLockGuard guard(regions_lock);
       regions_find([&](Region& region) {
@@ -57,14 +68,14 @@ class Search {
   // With profile_lock.
   void gather_blocks() {
     profiled_blocks_each([&](const ProfiledBlock& block) {
-      const size_t size = block.size != 0 ? block.size : 1;
-      blocks_.add({block.address(), block.address() + size, &block, false});
+      blocks_.add({block.address(), block.address() + usable_size(block), &block, false});
     });
     // These arrays are no roots.
     if (!is_whole()) return;
     handed_out_.items[0] = range_of(blocks_);
     handed_out_.items[1] = range_of(unprofiled_);
     handed_out_.items[2] = range_of(handed_out_);
+    handed_out_.items[3] = {address_of(this), address_of(this + 1)};
     heap_sort(blocks_.items, blocks_.count, [](const Found& a, const Found& b) { return a.start < b.start; });
     heap_sort(handed_out_.items, handed_out_.count, comes_before);
     heap_sort(notes_.items, notes_.count, [](uintptr_t a, uintptr_t b) { return a < b; });
@@ -72,22 +83,27 @@ class Search {
     highest_ = blocks_.count != 0 ? blocks_.items[blocks_.count - 1].end : 0;
   }
 
-  void scan_roots(const void* const* roots, size_t root_count, uintptr_t own_stack) {
+  // False: the list of mappings cannot be read.
+  bool scan_roots(const void* const* roots, size_t root_count, uintptr_t own_stack) {
     for (size_t i = 0; i < root_count; i++) look(address_of(roots[i]));
+    // A heap of the program's is what its blocks are reached by.
+    for (size_t i = 0; i < blocks_.count; i++) {
+      if (blocks_.items[i].block->heap != nullptr) reach(i);
+    }
     stack_pointers_.add(own_stack);
     os_other_threads_visit(
         [](void* search, uintptr_t stack) {
           if (stack != 0) static_cast<Search*>(search)->stack_pointers_.add(stack);
         },
         this);
-    os_mappings_visit(
+    // What is in an unprofiled block may have gone meanwhile; then it cannot be read.
+    for (size_t i = 0; i < unprofiled_.count; i++) scan_pages(unprofiled_.items[i].start, unprofiled_.items[i].end);
+    return os_mappings_visit(
         [](void* search, const Mapping& mapping) {
           static_cast<Search*>(search)->scan_mapping(mapping);
           return true;
         },
         this);
-    // What is in a large unprofiled block may have gone meanwhile; then it cannot be read.
-    for (size_t i = 0; i < unprofiled_.count; i++) scan(unprofiled_.items[i].start, unprofiled_.items[i].end);
   }
 
   void scan_reachable() {
@@ -98,7 +114,7 @@ class Search {
         // It is there: whoever frees it waits for profile_lock. And nobody can have protected it alone.
         scan_words(pointer_to<const uintptr_t>(found.start), size / sizeof(uintptr_t), found.start);
       } else {
-        scan(found.start, found.end);
+        scan_pages(found.start, found.end);
       }
     }
   }
@@ -117,7 +133,7 @@ class Search {
   }
 
  private:
-  static constexpr unsigned kArrays = 3;
+  static constexpr unsigned kArrays = 4;
 
   template <typename T>
   static Range range_of(const Growing<T>& array) {
@@ -126,9 +142,10 @@ class Search {
 
   static bool is_profiled(const ProgramHeap* heap) { return heap != nullptr && heap->is_own; }
 
-  void add_pool(const BlockPool& pool) {
-    const bool is_pool = pool.owner != nullptr && pool.slice_count != 0;
-    if (!is_pool || is_profiled(program_of(&pool))) return;
+  // Other threads may release it meanwhile, and make it anew.
+  PA_RACY void add_pool(const BlockPool& pool) {
+    const Heap* owner = *const_cast<Heap* const volatile*>(&pool.owner);
+    if (owner == nullptr || is_profiled(owner->program) || pool.size_class >= kClassCount) return;
     const uintptr_t start = address_of(slice_address(&pool));
     unprofiled_.add({start, start + pool.size * class_size(pool.size_class)});
   }
@@ -142,46 +159,48 @@ class Search {
 
   // --- Roots -------------------------------------------------------------------------------------------------
 
-  // All of a mapping but what the library hands out from, and what is below the stack pointer of a thread.
-  void scan_mapping(const Mapping& mapping) {
-    const bool is_guard = !mapping.is_readable && !mapping.is_writable;
-    const Range before = guard_;
-    guard_ = is_guard ? Range{mapping.start, mapping.end} : Range{0, 0};
-    if (!mapping.is_readable || !mapping.is_writable) return;
-    uintptr_t start = mapping.start;
-    bool is_stack = false;
-    for (size_t i = 0; i < stack_pointers_.count; i++) {
-      const uintptr_t stack = stack_pointers_.items[i];
-      if (stack < mapping.start || stack >= mapping.end) continue;
-      // Some functions use a little below it.
-      constexpr uintptr_t kRedZone = 128;
-      if (!is_stack || stack - kRedZone < start) start = stack - kRedZone;
-      is_stack = true;
-    }
-    // libc's record of the thread stands at the end, and leads to blocks of libc's.
-    constexpr uintptr_t kThreadRecord = 3072;
-    if (!is_stack && is_ended_stack(mapping, before)) start = mapping.end - kThreadRecord;
-    if (start < mapping.start) start = mapping.start;
-    // The parts between what is handed out from.
-    for (size_t i = 0; i < handed_out_.count && start < mapping.end; i++) {
-      const Range& range = handed_out_.items[i];
-      if (range.end <= start) continue;
-      if (range.start >= mapping.end) break;
-      if (range.start > start) scan_root(start, range.start);
-      start = range.end;
-    }
-    if (start < mapping.end) scan_root(start, mapping.end);
+  // Bytes of a block that its user may use.
+  static size_t usable_size(const ProfiledBlock& block) {
+    const BlockPool* pool = pool_find(pointer_to<void>(block.address()));
+    return pool != nullptr ? class_size(pool->size_class) : round_up(block.size, os_page_size());
   }
 
-  // The stack of a thread that has ended, which libc keeps for another one.
-  static bool is_ended_stack(const Mapping& mapping, const Range& guard) {
-    if (*mapping.name != 0 || guard.end != mapping.start || guard.start == 0) return false;
-    const size_t usual = os_thread_stack_size(), size = mapping.end - mapping.start;
-    return size == usual || size + (guard.end - guard.start) == usual;
+  // All of a mapping but what the library hands out from, and what is below the stack pointer of a thread.
+  void scan_mapping(const Mapping& mapping) {
+    const bool has_guard = guard_end_ == mapping.start;
+    guard_end_ = !mapping.is_readable && !mapping.is_writable ? mapping.end : 0;
+    // What was made read-only may have been filled before.
+    const bool is_anonymous = *mapping.name == 0 && !mapping.is_executable;
+    if (!mapping.is_readable || !(mapping.is_writable || is_anonymous)) return;
+    uintptr_t start = mapping.start;
+    // Else it has other things beside a stack.
+    if (strcmp(mapping.name, "[stack]") == 0 || (is_anonymous && has_guard)) start = stack_start(mapping);
+    // The parts between what is handed out from. Mappings are in order.
+    for (; start < mapping.end; start = handed_out_.items[passed_].end) {
+      while (passed_ < handed_out_.count && handed_out_.items[passed_].end <= start) passed_++;
+      const bool is_last = passed_ == handed_out_.count || handed_out_.items[passed_].start >= mapping.end;
+      const uintptr_t end = is_last ? mapping.end : handed_out_.items[passed_].start;
+      if (start < end) scan_pages(start, end);
+      if (is_last) return;
+    }
+  }
+
+  // Where a stack is in use from; in a mapping that is none, its start.
+  uintptr_t stack_start(const Mapping& mapping) const {
+    uintptr_t start = mapping.end;
+    for (size_t i = 0; i < stack_pointers_.count; i++) {
+      const uintptr_t stack = stack_pointers_.items[i];
+      // Some functions use a little below it.
+      constexpr uintptr_t kRedZone = 128;
+      if (stack >= mapping.start && stack < start) start = stack - kRedZone;
+    }
+    if (start != mapping.end) return start > mapping.start ? start : mapping.start;
+    // libc's record of the thread leads to blocks of libc's.
+    return os_is_ended_stack(mapping.start, mapping.end) ? mapping.end - kThreadRecordMost : mapping.start;
   }
 
   // The pages that have memory.
-  void scan_root(uintptr_t start, uintptr_t end) {
+  void scan_pages(uintptr_t start, uintptr_t end) {
     const size_t page = os_page_size();
     for (uintptr_t at = round_down(start, page); at < end; at += 64 * page) {
       const unsigned count = end - at > 64 * page ? 64 : unsigned(divide_up(end - at, page));
@@ -218,7 +237,7 @@ class Search {
 
   // Whether the library keeps a word there that says where its own memory is.
   bool is_note(uintptr_t address) const {
-    if (os_is_own_place(pointer_to<void>(address))) return true;
+    if (is_apart_ && os_is_own_place(pointer_to<void>(address))) return true;
     size_t from = 0, until = notes_.count;
     while (from < until) {
       const size_t middle = (from + until) / 2;
@@ -237,10 +256,12 @@ class Search {
           blocks_.items[middle].start <= address ? middle + 1 : middle;
     }
     if (from == 0) return;
-    Found& found = blocks_.items[from - 1];
-    if (address >= found.end || found.is_reachable) return;
-    found.is_reachable = true;
-    to_scan_.add(from - 1);
+    if (address < blocks_.items[from - 1].end) reach(from - 1);
+  }
+  void reach(size_t index) {
+    if (blocks_.items[index].is_reachable) return;
+    blocks_.items[index].is_reachable = true;
+    to_scan_.add(index);
   }
 
   Growing<Range> handed_out_, unprofiled_;
@@ -248,7 +269,9 @@ class Search {
   Growing<Found> blocks_;
   Growing<size_t> to_scan_;  // blocks that are reachable, by their index
   PagesPresent pages_;
-  Range guard_{0, 0};  // the inaccessible mapping that was visited last, if nothing is between
+  const bool is_apart_ = os_library_is_apart();
+  uintptr_t guard_end_ = 0;  // of the mapping that was visited last, if that is inaccessible
+  size_t passed_ = 0;        // of what is handed out from, below the mapping that is visited
   uintptr_t lowest_ = 0, highest_ = 0;
   bool can_read_ = false;
   uintptr_t words_[512];
@@ -260,17 +283,18 @@ bool leaks_find(const void* const* roots, size_t root_count) {
   // Registers that callers may still need are on the stack then.
   __builtin_unwind_init();
   SamplePause pause;
-  Search search;
-  search.gather_memory();
+  Mapped<Search> search;
+  if (!search) return false;
+  search->gather_memory();
   ProfileHeld held;
   if (!held || profile.interval == 0) return false;
-  search.gather_blocks();
-  if (!search.is_whole()) return false;
-  search.scan_roots(roots, root_count, address_of(__builtin_frame_address(0)));
-  search.scan_reachable();
-  if (!search.is_whole() || !search.has_read()) return false;
+  search->gather_blocks();
+  if (!search->is_whole()) return false;
+  if (!search->scan_roots(roots, root_count, address_of(__builtin_frame_address(0)))) return false;
+  search->scan_reachable();
+  if (!search->is_whole() || !search->has_read()) return false;
   for (ProfileStack* stack = profile.newest; stack != nullptr; stack = stack->older) stack->lost = {};
-  search.lost_each([](const ProfiledBlock& block) {
+  search->lost_each([](const ProfiledBlock& block) {
     block.stack->lost.blocks += block.weight;
     block.stack->lost.bytes += block.weight * double(block.size);
   });

@@ -14,8 +14,8 @@
 
 namespace poolalloc {
 
-// Sets `lost` of all stacks. `roots`: words of this library's that hold what the program has given it. False: no
-// memory, no profile, or the kernel does not let the process read its memory.
+// Sets `lost` of all stacks. `roots`: what the program has given the library. False: no memory, no profile, or the
+// kernel does not let the process read its memory.
 bool leaks_find(const void* const* roots, size_t root_count);
 
 }  // namespace poolalloc

@@ -4,6 +4,7 @@
 #include "inspect/pprof.h"
 
 #include "inspect/profile.h"
+#include "os/mapped.h"
 #include "os/place.h"
 
 namespace poolalloc {
@@ -76,9 +77,11 @@ class Gzip {
 
 // --- Protocol buffers ------------------------------------------------------------------------------------------
 
-// A message of some numbers.
-class Fields {
+// A message of some numbers, of up to so many bytes.
+template <size_t kMost>
+class FieldsOf {
  public:
+  void clear() { size_ = 0; }
   void number(unsigned field, uint64_t value) {
     if (value == 0) return;
     varint(field << 3);
@@ -86,10 +89,14 @@ class Fields {
   }
   // A repeated number.
   void one_more(uint64_t value) { varint(value); }
-  void message(unsigned field, const Fields& inner) {
+  void message_head(unsigned field, size_t size) {
     varint(field << 3 | 2);
-    varint(inner.size());
-    for (size_t i = 0; i < inner.size(); i++) add(inner.bytes_[i]);
+    varint(size);
+  }
+  template <typename Inner>
+  void message(unsigned field, const Inner& inner) {
+    message_head(field, inner.size());
+    for (size_t i = 0; i < inner.size(); i++) add(inner.bytes()[i]);
   }
   const char* bytes() const { return bytes_; }
   size_t size() const { return size_; }
@@ -104,10 +111,12 @@ class Fields {
     bytes_[size_++] = c;
   }
 
-  // Enough for a stack of 64 functions.
-  char bytes_[1024];
+  char bytes_[kMost];
   size_t size_ = 0;
 };
+using Fields = FieldsOf<160>;
+// Enough for the addresses of a stack.
+using LongFields = FieldsOf<900>;
 
 // Fields of profile.proto.
 enum : unsigned {
@@ -160,17 +169,21 @@ class Writer {
   uint64_t string(const char* text) {
     Fields head;
     const size_t length = strlen(text);
-    head.one_more(kString << 3 | 2);
-    head.one_more(length);
+    head.message_head(kString, length);
     put(head);
     gzip_.put(text, length);
     return string_count_++;
   }
-  void put(const Fields& fields) { gzip_.put(fields.bytes(), fields.size()); }
-  void put_message(unsigned field, const Fields& inner) {
-    Fields outer;
-    outer.message(field, inner);
-    put(outer);
+  template <typename AnyFields>
+  void put(const AnyFields& fields) {
+    gzip_.put(fields.bytes(), fields.size());
+  }
+  template <typename AnyFields>
+  void put_message(unsigned field, const AnyFields& inner) {
+    Fields head;
+    head.message_head(field, inner.size());
+    put(head);
+    put(inner);
   }
 
   Fields value_type(const char* type, const char* unit) {
@@ -243,22 +256,25 @@ class Writer {
   void samples() {
     for (const ProfileStack* stack = profile.newest; stack != nullptr; stack = stack->older) {
       if (stack->made.blocks <= 0 && stack->live_samples == 0) continue;
-      Fields ids, values, fields;
-      for (unsigned i = 0; i < stack->frame_count; i++) ids.one_more(call_at(stack->frames()[i]));
+      Fields values;
+      ids_.clear();
+      sample_.clear();
+      for (unsigned i = 0; i < stack->frame_count; i++) ids_.one_more(call_at(stack->frames()[i]));
       const ProfileSum* sums[] = {&stack->made, &stack->live, &stack->peak, &stack->lost};
       for (unsigned i = 0; i < (profile.has_lost ? 4 : 3); i++) {
         values.one_more(uint64_t(sums[i]->blocks + 0.5));
         values.one_more(uint64_t(sums[i]->bytes + 0.5));
       }
-      fields.message(1, ids);
-      fields.message(2, values);
-      put_message(kSample, fields);
+      sample_.message(1, ids_);
+      sample_.message(2, values);
+      put_message(kSample, sample_);
     }
   }
 
   Gzip gzip_;
   Growing<Code> codes_;
   Growing<uintptr_t> places_;
+  LongFields ids_, sample_;
   uint64_t string_count_ = 0, last_type_ = 0, default_type_ = 0;
 };
 
@@ -269,7 +285,9 @@ bool pprof_make(Growing<char>& file) {
   ProfileHeld held;
   if (!held || profile.interval == 0) return false;
   profile_note_peak();
-  return Writer(file).write() && file.is_whole;
+  // It is large for a stack.
+  Mapped<Writer> writer(file);
+  return writer && writer->write() && file.is_whole;
 }
 
 }  // namespace poolalloc

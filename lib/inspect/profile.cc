@@ -86,8 +86,11 @@ void live_add(const ProfiledBlock& block, double blocks, size_t size) {
   sum_add(profile.live, blocks, size);
   sum_add(block.stack->live, blocks, size);
 }
-void live_remove(const ProfiledBlock& block) {
+void note_peak_before_less() {
   if (profile.live.bytes > profile.peak_bytes * kPeakStep) profile_note_peak();
+}
+void live_remove(const ProfiledBlock& block) {
+  note_peak_before_less();
   live_add(block, -block.weight, block.size);
   if (--block.stack->live_samples == 0) block.stack->live = {};
   if (--profile.block_count == 0) profile.live = {};
@@ -222,6 +225,7 @@ void visit_resized(const void* start, size_t size) {
   ProfileHeld held;
   ProfiledBlock* block = held ? table_take(address_of(start)) : nullptr;
   if (block == nullptr) return;
+  if (size < block->size) note_peak_before_less();
   live_add(*block, -block->weight, block->size);
   live_add(*block, block->weight, size);
   block->size = size;

@@ -38,6 +38,7 @@ bool write_file(const char* path, const char* data, size_t size, int flags, int 
     size -= size_t(written);
   }
   system_call(SYS_close, file);
+  if (size != 0) system_call(SYS_unlinkat, AT_FDCWD, as_long(path), 0);
   return size == 0;
 }
 
@@ -59,15 +60,9 @@ void* os_map_new_file(const char* path, size_t size) {
   return failed(result) ? nullptr : pointer_to<void>(uintptr_t(result));
 }
 
-bool os_file_replace(const char* path, const char* data, size_t size) {
-  constexpr char kPart[] = ".part";
-  char part[kFilePathMost + sizeof kPart];
-  const size_t length = strlen(path);
-  if (length >= kFilePathMost) return false;
-  memcpy(part, path, length);
-  memcpy(part + length, kPart, sizeof kPart);
-  bool is_done = write_file(part, data, size, O_TRUNC, 0666) &&
-                 !failed(system_call(SYS_renameat2, AT_FDCWD, as_long(part), AT_FDCWD, as_long(path), 0));
+bool os_file_replace(const char* path, const char* part, const char* data, size_t size) {
+  if (!write_file(part, data, size, O_EXCL | O_NOFOLLOW, 0666)) return false;
+  bool is_done = !failed(system_call(SYS_renameat2, AT_FDCWD, as_long(part), AT_FDCWD, as_long(path), 0));
   if (!is_done) system_call(SYS_unlinkat, AT_FDCWD, as_long(part), 0);
   return is_done;
 }

@@ -89,7 +89,8 @@ void* os_map_new_file(const char* path, size_t size);
 // Writes a file, which takes the place of one that is there already, or is a new one that nobody else may read. False:
 // it cannot be; what was there stays.
 inline constexpr size_t kFilePathMost = 1024;
-bool os_file_replace(const char* path, const char* data, size_t size);
+// `part`: a path beside it that nobody else uses, for the time until it is whole.
+bool os_file_replace(const char* path, const char* part, const char* data, size_t size);
 bool os_file_make(const char* path, const char* data, size_t size);
 // Whether this is the process that the library was loaded into, not the child of a fork.
 bool os_is_first_process();

@@ -34,11 +34,11 @@ namespace {
 inline long as_long(const volatile void* p) { return long(address_of(p)); }
 
 // Where what was mapped last begins: the next mapping goes below it, so that the kernel can merge them.
-constinit Atomic<uintptr_t> lowest{0};
+PA_NOTE constinit Atomic<uintptr_t> lowest{0};
 // What was unmapped last, or what is left of it: there a mapping that fits goes first, so that addresses are used
 // again. Only hints: two threads may mix theirs up.
-constinit Atomic<uintptr_t> hole_start{0};
-constinit Atomic<uintptr_t> hole_end{0};
+PA_NOTE constinit Atomic<uintptr_t> hole_start{0};
+PA_NOTE constinit Atomic<uintptr_t> hole_end{0};
 constexpr size_t kHoleLeast = size_t{1} << 20;
 
 // Mappings merge within so many bytes only: the kernel lets a process fork only if each single mapping could be had
@@ -83,7 +83,7 @@ bool unmap(uintptr_t start, uintptr_t end) {
 struct Refused {
   Atomic<uintptr_t> start, end;
 };
-constinit Refused refused[32]{};
+PA_NOTE constinit Refused refused[32]{};
 constinit Atomic<bool> any_refused{false};
 
 void unmap_or_note(uintptr_t start, uintptr_t end) {
@@ -113,7 +113,7 @@ PA_COLD void refused_ask_again() {
 
 // A mapping to do without when the program has as many as the kernel allows. Then what continues another one is still
 // mapped, but only once there is one fewer. 0: none.
-constinit Atomic<uintptr_t> spare_mapping{0};
+PA_NOTE constinit Atomic<uintptr_t> spare_mapping{0};
 
 // From the second mapping on: a program that does little needs none.
 void spare_mapping_make() {

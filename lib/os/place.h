@@ -18,6 +18,8 @@ enum class Place : uint8_t {
 Place os_place_of(const void* p);
 // Whether it is this library's code or variables; in a static program, the program's.
 bool os_is_own_place(const void* p);
+// Whether this library is a file of its own, not a part of the program.
+bool os_library_is_apart();
 
 // Who called whom, the innermost first: return addresses, without the library's own.
 struct StackTrace {

@@ -15,6 +15,7 @@
 #include <unwind.h>
 
 #include "base/bits.h"
+#include "os/mapped.h"
 #include "os/message.h"
 #include "os/os.h"
 #include "os/system_call.h"
@@ -99,8 +100,8 @@ bool mapping_has(const Mapping& mapping, uintptr_t address) {
 
 // The mapping that was last found to be somebody else's: a program that frees one such pointer often frees many.
 // Synchronization: hints; if they do not belong together, an address counts as unknown.
-constinit Atomic<uintptr_t> known_start{0};
-constinit Atomic<uintptr_t> known_end{0};
+PA_NOTE constinit Atomic<uintptr_t> known_start{0};
+PA_NOTE constinit Atomic<uintptr_t> known_end{0};
 
 // --- Loaded objects ---------------------------------------------------------------------------------------
 
@@ -201,12 +202,15 @@ bool is_frame(uintptr_t frame) {
 }  // namespace
 
 bool os_mappings_visit(bool (*visit)(void* context, const Mapping& mapping), void* context) {
-  Mappings mappings;
-  for (Mapping mapping; mappings.next(mapping);) {
+  Mapped<Mappings> mappings;
+  if (!mappings) return false;
+  for (Mapping mapping; mappings->next(mapping);) {
     if (!visit(context, mapping)) return false;
   }
-  return mappings.is_complete();
+  return mappings->is_complete();
 }
+
+bool os_library_is_apart() { return library_is_apart(); }
 
 bool os_is_own_place(const void* p) { return p >= __ehdr_start && p < _end; }
 

@@ -32,8 +32,11 @@ class PagesPresent {
 // which nothing is known.
 void os_other_threads_visit(void (*visit)(void* context, uintptr_t stack_pointer), void* context);
 
-// The largest size that the stack of a new thread may have if nobody says otherwise, bytes, with its guard; 0: not
-// known.
-size_t os_thread_stack_size();
+// Whether memory that ends there is the stack of a thread that has ended, which libc keeps for another one: libc's
+// record of the thread is at its end. False where the record is not known, and in the child of a fork, where it says so
+// of threads that have vanished.
+bool os_is_ended_stack(uintptr_t start, uintptr_t end);
+// Bytes of that record, at the most.
+inline constexpr size_t kThreadRecordMost = 4096;
 
 }  // namespace poolalloc

@@ -6,7 +6,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -91,11 +90,24 @@ void os_other_threads_visit(void (*visit)(void* context, uintptr_t stack_pointer
   system_call(SYS_close, folder);
 }
 
-size_t os_thread_stack_size() {
-  rlimit limit{RLIM_INFINITY, RLIM_INFINITY};
-  system_call(SYS_prlimit64, 0, RLIMIT_STACK, 0, as_long(&limit));
-  // Then libc takes another size.
-  return limit.rlim_cur == RLIM_INFINITY ? 0 : round_down(size_t(limit.rlim_cur), os_page_size());
+#if defined(__x86_64__)
+bool os_is_ended_stack(uintptr_t start, uintptr_t end) {
+  // glibc's struct pthread: words that hold its own address, and the thread's number, 0 when it has ended.
+  constexpr unsigned kSelf = 2, kNumber = 0x2d0 / sizeof(uintptr_t), kStep = 64;
+  if (end - start < kThreadRecordMost || !os_is_first_process()) return false;
+  uintptr_t words[kThreadRecordMost / sizeof(uintptr_t)];
+  const uintptr_t from = end - sizeof words;
+  if (!os_memory_copy(words, from, sizeof words)) return false;
+  constexpr size_t kCount = sizeof words / sizeof *words;
+  for (size_t i = kCount - kNumber - 1; i < kCount; i--) {
+    const uintptr_t address = from + i * sizeof *words;
+    if (address % kStep == 0 && words[i] == address && words[i + kSelf] == address)
+      return uint32_t(words[i + kNumber]) == 0;
+  }
+  return false;
 }
+#else
+bool os_is_ended_stack(uintptr_t, uintptr_t) { return false; }
+#endif
 
 }  // namespace poolalloc

@@ -135,7 +135,7 @@ def parse_file(data, name="what the process has written"):
     """Of a file's bytes."""
     try:
         return parse(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
-    except (ValueError, LookupError, EOFError, OSError, zlib.error):
+    except (ValueError, TypeError, LookupError, EOFError, OSError, zlib.error):
         raise Failed(f"{name} is no profile", 1) from None
 
 

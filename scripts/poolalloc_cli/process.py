@@ -5,6 +5,7 @@ The library's symbol poolalloc_state is found in its file, and what it leads to 
 Always holds: the process is not stopped, and notices nothing, unless it is asked to trim.
 """
 import dataclasses
+import fcntl
 import pathlib
 import re
 import struct
@@ -52,7 +53,7 @@ class Process:
         if not mapped:
             return
         start, path = int(mapped[1], 16), mapped[2]
-        file = pathlib.Path(f"/proc/{pid}/root{path}")
+        self.file = file = pathlib.Path(f"/proc/{pid}/root{path}")
         if path.endswith(" (deleted)") or not file.exists():
             raise Failed(f"the library's file of process {pid} is gone: {path}", 1)
         address = Elf(file).address_of("poolalloc_state")
@@ -115,6 +116,12 @@ class Process:
 
     def ask_profile(self, interval=0, stops=False, path=""):
         """Begins to sample, or ends; and writes what there is to a file of the process. An errno value."""
+        # One who asks at a time.
+        with open(self.file, "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return self.ask_profile_alone(interval, stops, path)
+
+    def ask_profile_alone(self, interval, stops, path):
         size, is_on, *_ = REQUEST.unpack(self.read(self.request, REQUEST.size))
         if size != REQUEST.size:
             raise Failed(f"the library in process {self.pid} is of another version", 1)

@@ -8,6 +8,7 @@ import errno
 import os
 import pathlib
 import secrets
+import signal
 import sys
 import time
 
@@ -34,9 +35,15 @@ def parse_size(text):
 
 # --- From a process ---------------------------------------------------------------------------------------------
 
+def interrupt(number, frame):
+    raise KeyboardInterrupt
+
+
 def sleep(seconds):
-    """Until then, or Ctrl-C."""
+    """Until then, or Ctrl-C, or another signal that asks for the end: the process is left as it was."""
     try:
+        for number in signal.SIGTERM, signal.SIGHUP:
+            signal.signal(number, interrupt)
         time.sleep(seconds)
     except KeyboardInterrupt:
         print(file=sys.stderr)
@@ -53,8 +60,13 @@ def taken(process, **request):
         if error != 0:
             raise Failed(f"process {process.pid}: {os.strerror(error)}", 1)
         return outside.read_bytes()
+    except OSError as failure:
+        raise Failed(f"{outside}: {failure.strerror}", 1) from None
     finally:
-        outside.unlink(missing_ok=True)
+        try:
+            outside.unlink(missing_ok=True)
+        except OSError:
+            pass
 
 
 def from_process(process, seconds, interval):
@@ -85,8 +97,17 @@ def title_of(profile, by, found):
     return f"{profile.program}: {report.amount(blocks, size)} {report.MEANING[by]} ({profile.seconds:.1f} s; {accuracy})"
 
 
+def write(path, data):
+    try:
+        pathlib.Path(path).write_bytes(data)
+    except OSError as error:
+        raise Failed(f"{path}: {error.strerror}", 1) from None
+
+
 def profile(target, seconds, interval, by, top, svg, output):
     path, bytes_between, root = pathlib.Path(target), parse_size(interval), ""
+    if seconds is not None and not 0 <= seconds < 1e8:
+        raise Failed(f"profile: {seconds:g} is no number of seconds")
     if "/" in target or path.is_file():
         data = None
         found = pprof.read(path)
@@ -100,9 +121,9 @@ def profile(target, seconds, interval, by, top, svg, output):
     stacks = report.stacks(found, names, by)
     title = title_of(found, by, stacks)
     if output and data is not None:
-        pathlib.Path(output).write_bytes(data)
+        write(output, data)
     if svg:
-        pathlib.Path(svg).write_text(report.flame_graph(stacks, title))
+        write(svg, report.flame_graph(stacks, title).encode())
     print(title)
     for note in found.notes:
         print(f"({note})")

@@ -5,6 +5,7 @@ Always holds: what is largest comes first; sums are of all samples, also of thos
 import collections
 import dataclasses
 import html
+import re
 import zlib
 
 from .amounts import size_text, table_lines
@@ -19,13 +20,23 @@ class Stack:
     bytes: int
 
 
+# Where the library is a part of the program its own functions are on the stack, above who has called it.
+OWN = re.compile(r"poolalloc::|(operator (new|delete)|malloc|calloc|realloc|reallocarray|memalign|aligned_alloc|posix_memalign|"
+                 r"p?valloc|__libc_\w*alloc|__libc_memalign)\b")
+
+
+def without_own(frames):
+    first = next((i for i, frame in enumerate(frames) if not OWN.match(frame.function)), 0)
+    return frames[first:]
+
+
 def stacks(profile, names, by):
     """The stacks that have any, those with the same functions together."""
     sums = collections.defaultdict(lambda: [0, 0])
     for sample in profile.samples:
         blocks, size = sample.values.get(f"{by}_objects", 0), sample.values.get(f"{by}_space", 0)
         if blocks > 0 or size > 0:
-            frames = tuple(frame for address in sample.stack for frame in names[address])
+            frames = tuple(without_own([frame for address in sample.stack for frame in names[address]]))
             sums[frames][0] += blocks
             sums[frames][1] += size
     found = [Stack(list(frames), *sum) for frames, sum in sums.items()]

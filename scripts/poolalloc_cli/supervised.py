@@ -18,7 +18,7 @@ import tempfile
 import time
 
 from .amounts import size_text, table_lines, time_text
-from .places import Failed
+from .places import USAGE_STATUS, Failed
 from .stats_file import read_folder, tree
 
 # Those that others send to end or to steer a program; a terminal's go to the program anyway.
@@ -192,6 +192,7 @@ def run(wanted, program, arguments, preload):
             lines += profile_lines(child.pid, name)
     except Failed as failed:
         lines.append(str(failed))
+        status = USAGE_STATUS if status == 0 and wanted.leaks_status else status
     shutil.rmtree(folder, ignore_errors=True)
     say(lines)
     die_like(status)

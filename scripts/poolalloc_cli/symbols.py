@@ -11,6 +11,7 @@ import dataclasses
 import pathlib
 import re
 import shutil
+import struct
 import subprocess
 
 from .elf import Elf, is_elf
@@ -35,15 +36,26 @@ def demangled(names):
     return dict(zip(mangled, result.stdout.splitlines()))
 
 
+def damages():
+    """What a damaged ELF file raises."""
+    from elftools.common.exceptions import ELFError
+    return ELFError, struct.error, ValueError, LookupError, TypeError, AttributeError, AssertionError
+
+
 class Module:
     """A file with code."""
 
     def __init__(self, path):
         self.path = pathlib.Path(path)
+        self.elf = None
         try:
-            self.elf = Elf(path) if is_elf(path) else None
-        except OSError:
-            self.elf = None
+            if is_elf(path):
+                elf = Elf(path)
+                # What is damaged shows when it is read.
+                elf.virtual_address(0), elf.functions
+                self.elf = elf
+        except (OSError, *damages()):
+            pass
 
     def virtual(self, offset):
         """The address that the file gives to what is at an offset in it."""

@@ -37,7 +37,7 @@ def compiled(tmp_path):
     def compile_one(text, *flags):
         source, program = tmp_path / "program.c", tmp_path / "program"
         source.write_text(HEAD + text)
-        subprocess.run(["gcc", "-O1", "-g", "-fno-builtin", "-pthread", *flags, "-o", program, source], check=True)
+        subprocess.run(["gcc", "-O1", "-g", "-fno-builtin", "-pthread", "-o", program, source, *flags], check=True)
         return program
     return compile_one
 
@@ -169,6 +169,63 @@ def test_a_process_that_samples_already_goes_on(compiled, running, tmp_path):
     assert Process(process.pid).profile_is_on()
 
 
+def test_who_asks_at_the_same_time_waits_for_his_turn(compiled, running):
+    process = running(compiled(SLEEPER), POOLALLOC_PROFILE="64K:/dev/null/none")
+    asking = [subprocess.Popen([ROOT / "scripts/poolalloc", "profile", str(process.pid)], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    for each in asking:
+        said, wrong = each.communicate(timeout=60)
+        assert (each.returncode, wrong) == (0, "") and "program: " in said
+    assert not list(pathlib.Path("/tmp").glob(f"poolalloc-{process.pid}-*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_who_is_ended_while_he_waits_leaves_no_sampling(compiled, running, number):
+    from poolalloc_cli.process import Process
+    process = running(compiled(SLEEPER))
+    asking = subprocess.Popen([ROOT / "scripts/poolalloc", "profile", str(process.pid), "--seconds", "60"], stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, text=True)
+    until = time.monotonic() + 30
+    while not Process(process.pid).profile_is_on() and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    asking.send_signal(number)
+    said, _ = asking.communicate(timeout=30)
+    assert "program: " in said and asking.returncode == 0
+    assert not Process(process.pid).profile_is_on()
+
+
+def test_the_child_of_a_process_that_is_looked_at_does_not_sample(compiled, running):
+    from poolalloc_cli.process import Process
+    process = running(compiled(SITE.format(name="again", call="malloc(n)") + """
+static volatile int wanted;
+static void fork_now(int unused) { (void)unused; wanted = 1; }
+int main(void) {
+  signal(SIGUSR1, fork_now);
+  puts("ready");
+  fflush(stdout);
+  for (;;) {
+    for (int i = 0; i < 1000; i++) free(again(30000));
+    usleep(100);
+    if (!wanted) continue;
+    wanted = 0;
+    int child = fork();
+    if (child != 0) printf("%d\\n", child), fflush(stdout);
+  }
+}""", "-include", "signal.h"))
+    asking = subprocess.Popen([ROOT / "scripts/poolalloc", "profile", str(process.pid), "--seconds", "2"], stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 30
+    while not Process(process.pid).profile_is_on() and time.monotonic() < until:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGUSR1)
+    child = int(process.stdout.readline())
+    try:
+        assert asking.wait(timeout=60) == 0
+        assert not Process(process.pid).profile_is_on() and not Process(child).profile_is_on()
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
 def test_a_process_that_sleeps_is_told_from_one_that_has_ended(compiled, running):
     process = running(compiled(SLEEPER), "sleep")
     result = poolalloc("profile", process.pid, "--seconds", 0.1)
@@ -211,13 +268,22 @@ int main(void) { for (int i = 0; i < 3000; i++) hungry(50000); raise(9); }""".re
 LEAKS = {"lost_small": (7, 7), "lost_large": (3, 3), "lost_list": (50, 50), "lost_cycle": (2, 2), "lost_hidden": (1, 1),
          "lost_by_thread": (5, 5), "lost_realloc": (1, 1), "kept_global": (0, 1), "kept_inside": (0, 1), "kept_list": (0, 50),
          "kept_thread_local": (0, 1), "kept_mapped": (0, 1), "kept_by_large": (0, 1), "kept_large": (0, 1), "kept_stack": (0, 1),
-         "kept_other_stack": (0, 1), "kept_key": (0, 1)}
+         "kept_other_stack": (0, 1), "kept_key": (0, 1), "kept_running": (0, 1), "kept_behind": (0, 1), "kept_read_only": (0, 1),
+         "kept_guarded": (0, 1)}
 LEAKING = "".join(SITE.format(name=name, call="realloc(malloc(n / 2), n)" if "realloc" in name else "malloc(n)")
                   for name in LEAKS) + """
-void *volatile global, *volatile inside, *volatile list, *volatile large; volatile uintptr_t hidden;
+void *volatile global, *volatile inside, *volatile list, *volatile large, *volatile behind; volatile uintptr_t hidden;
 static __thread void *volatile local;
 static pthread_key_t key;
 static pthread_barrier_t barrier;
+static volatile int is_running;
+/* A thread that never waits, so that nobody knows how far it is in its stack. */
+static void *runner(void *unused) {
+  void *volatile own = kept_running(810);
+  is_running = 1;
+  while (own != NULL) {}
+  return unused;
+}
 static void *thread(void *unused) {
   for (int i = 0; i < 5; i++) lost_by_thread(600);
   return unused;
@@ -244,6 +310,16 @@ __attribute__((noinline)) static void work(void) {
   local = kept_thread_local(60);
   void **mapped = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   mapped[5000] = kept_mapped(300);
+  void **fixed = mmap(NULL, 1 << 16, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  fixed[77] = kept_read_only(310);
+  mprotect(fixed, 1 << 16, PROT_READ);
+  /* As large as a thread's stack, and with a guard as that has. */
+  char *guarded = mmap(NULL, (8 << 20) + 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  mprotect(guarded + 4096, 8 << 20, PROT_READ | PROT_WRITE);
+  ((void **)guarded)[3000] = kept_guarded(320);
+  /* 40 bytes are asked for, 48 may be used. */
+  behind = malloc(40);
+  ((void *volatile *)behind)[5] = kept_behind(330);
   large = kept_large(2000000);
   ((void **)large)[200000] = kept_by_large(50);
   pthread_t one;
@@ -251,6 +327,8 @@ __attribute__((noinline)) static void work(void) {
   pthread_join(one, NULL);
   pthread_create(&one, NULL, sleeper, NULL);
   pthread_barrier_wait(&barrier);
+  pthread_create(&one, NULL, runner, NULL);
+  while (!is_running) {}
 }
 __attribute__((noinline)) static void wipe(void) { volatile char rest[16384]; memset((void *)rest, 0, sizeof rest); }
 int main(void) {
@@ -270,6 +348,12 @@ def test_a_leak_report_finds_exactly_what_is_lost(compiled, tmp_path):
     lost, live = by_function(tmp_path / "p.pb.gz", "lost"), by_function(tmp_path / "p.pb.gz", "inuse")
     assert {name: (lost.get(name, (0, 0))[0], live[name][0]) for name in LEAKS} == LEAKS
     assert set(lost) == {name for name, (count, _) in LEAKS.items() if count}
+    # In a program that has the library within itself its variables are told from the library's.
+    static = compiled(LEAKING, "-static", str(ROOT / "build/release/libpoolalloc.a"))
+    subprocess.run([static], env={"POOLALLOC_PROFILE": f"leaks:{tmp_path}/s.pb.gz"}, check=True, timeout=60)
+    lost = by_function(tmp_path / "s.pb.gz", "lost")
+    assert {name: lost.get(name, (0, 0))[0] for name in LEAKS} == {name: count for name, (count, _) in LEAKS.items()}
+    program = compiled(LEAKING)
     result = poolalloc("leaks", program)
     assert result.returncode == 0
     assert re.search(r"^poolalloc: leaks of process \d+ \(program\): 1\.4 MiB in 69 blocks that nothing points to$", result.stderr,
@@ -282,6 +366,61 @@ def test_a_leak_report_finds_exactly_what_is_lost(compiled, tmp_path):
 @pytest.mark.parametrize("program, status", [("sh -c 'exit 3'", 3), ("true", 0)])
 def test_the_status_for_leaks_is_not_that_of_a_program_without(program, status):
     assert poolalloc("run", "--leaks=7", "sh", "-c", program).returncode == status
+
+
+def test_the_child_of_threads_does_not_leak_what_they_hold(compiled):
+    program = compiled(SITE.format(name="held", call="malloc(n)") + """
+static void *worker(void *unused) { void *volatile own = held(99); pause(); return own != NULL ? unused : NULL; }
+int main(void) {
+  pthread_t one;
+  pthread_create(&one, NULL, worker, NULL);
+  usleep(100000);
+  int status;
+  if (fork() == 0) _exit(127);
+  wait(&status);
+  return WEXITSTATUS(status) != 127;
+}""", "-include", "sys/wait.h")
+    result = poolalloc("run", "--leaks=7", program)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("value", ["16K", "leaks"])
+def test_the_smallest_stacks_are_large_enough(compiled, tmp_path, value):
+    """At a new peak, and at the end, which is that of such a thread."""
+    program = compiled(SITE.format(name="site", call="malloc(n)") + """
+static void *small(void *unused) {
+  for (int i = 0; i < 1000; i++) site(50000);
+  exit(0);
+  return unused;
+}
+int main(void) {
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, 16384);
+  pthread_t one;
+  pthread_create(&one, &attributes, small, NULL);
+  pause();
+}""")
+    run_profiled(program, tmp_path / "p.pb.gz", value)
+    assert by_function(tmp_path / "p.pb.gz", "inuse")["site"][0] == pytest.approx(1000, rel=0.1)
+
+
+def test_threads_that_grow_at_the_same_time_share_a_file(compiled, tmp_path):
+    program = compiled(SITE.format(name="site", call="malloc(n)") + """
+static void *grow(void *unused) { for (int i = 0; i < 20000; i++) site(2000); return unused; }
+int main(void) {
+  pthread_t threads[8];
+  for (int i = 0; i < 8; i++) pthread_create(&threads[i], NULL, grow, NULL);
+  for (int i = 0; i < 8; i++) pthread_join(threads[i], NULL);
+}""")
+    result = subprocess.run([program], env={"LD_PRELOAD": LIB, "POOLALLOC_PROFILE": f"64K:{tmp_path}/p.pb.gz"}, capture_output=True)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert [path.name for path in tmp_path.glob("p.*")] == ["p.pb.gz"]
+    assert by_function(tmp_path / "p.pb.gz", "inuse")["site"][0] == pytest.approx(160_000, rel=0.1)
+    # Where it cannot be written that is said once.
+    result = subprocess.run([program], env={"LD_PRELOAD": LIB, "POOLALLOC_PROFILE": "64K:/nowhere/p.pb.gz"}, capture_output=True,
+                            text=True)
+    assert result.stderr == "poolalloc: the profile cannot be written to /nowhere/p.pb.gz\n"
 
 
 def test_the_status_for_leaks(compiled):
@@ -329,7 +468,8 @@ def test_without_an_end_nobody_looks_for_leaks():
 def test_what_is_no_profile(tmp_path):
     (tmp_path / "bad").write_bytes(b"\x1f\x8bnothing")
     (tmp_path / "worse").write_bytes(b"x\n")
-    for name, text in ("bad", "is no profile"), ("worse", "is no profile"), ("none", "No such file"), (".", "Is a directory"):
+    (tmp_path / "worst").write_bytes(bytes([0x08, 1]) * 3)
+    for name, text in ("bad", "is no profile"), ("worse", "is no profile"), ("worst", "is no profile"), ("none", "No such file"), (".", "Is a directory"):
         result = poolalloc("profile", tmp_path / name)
         assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1) and text in result.stderr
     with pytest.raises(Failed):
@@ -337,7 +477,7 @@ def test_what_is_no_profile(tmp_path):
 
 
 @pytest.mark.parametrize("words", [["--interval", "0"], ["--interval", "x"], ["--interval", "5Q"], ["--by", "all"], ["--top", "x"],
-                                   ["--seconds", "x"]])
+                                   ["--seconds", "x"], ["--seconds", "-1"], ["--seconds", "nan"], ["--seconds", "inf"]])
 def test_wrong_words(words):
     result = poolalloc("profile", "1", *words)
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (125, "", 1)
@@ -347,6 +487,24 @@ def test_wrong_words(words):
 def test_wrong_options_of_run(words):
     result = poolalloc("run", *words, "true")
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (125, "", 1)
+
+
+@pytest.mark.parametrize("option", ["--svg", "-o"])
+def test_outputs_that_cannot_be_written(compiled, running, option):
+    process = running(compiled(SLEEPER))
+    result = poolalloc("profile", process.pid, "--seconds", "0.1", option, "/nowhere/x")
+    assert (result.returncode, result.stderr) == (1, "poolalloc: /nowhere/x: No such file or directory\n")
+
+
+def test_a_module_that_is_damaged_has_no_names(compiled, tmp_path):
+    program = compiled(SITE.format(name="site", call="malloc(n)") + "int main(void) { for (int i = 0; i < 9; i++) site(100); }")
+    run_profiled(program, tmp_path / "p.pb.gz", "1")
+    whole = program.read_bytes()
+    for size in 4, 60, 100, 1000, len(whole) // 2, len(whole) - 100:
+        program.unlink()
+        program.write_bytes(whole[:size])
+        result = poolalloc("profile", tmp_path / "p.pb.gz")
+        assert (result.returncode, result.stderr) == (0, "") and "900 B in 9 blocks" in result.stdout
 
 
 def test_a_file_that_cannot_be_written_is_said(tmp_path):

@@ -211,6 +211,25 @@ TEST_F(ProfileTest, BlocksOfHeapsThatTheProgramMakesAreKnown) {
   api_free(own);
 }
 
+TEST_F(ProfileTest, WhoAllocatesInTurnIsSampledAlike) {
+  // Each push gives metered blocks back.
+  constexpr size_t kInterval = 4096, kCount = 500'000, kSize = 100;
+  poolalloc_heap* heap = poolalloc_heap_new(nullptr);
+  ASSERT_TRUE(profile_start(kInterval));
+  double in_heap = 0;
+  for (size_t i = 0; i < kCount; i++) {
+    api_free(api_malloc(kSize));
+    const double before = sum_of(&ProfileStack::made).bytes;
+    poolalloc_heap_push(heap);
+    api_free(api_malloc(kSize));
+    poolalloc_heap_pop();
+    in_heap += sum_of(&ProfileStack::made).bytes - before;
+  }
+  expect_estimate(in_heap, kCount * kSize, kInterval, kSize);
+  expect_estimate(sum_of(&ProfileStack::made).bytes - in_heap, kCount * kSize, kInterval, kSize);
+  poolalloc_heap_delete(heap);
+}
+
 TEST_F(ProfileTest, AfterTheEndNothingIsNewAndFreesAreSeen) {
   ASSERT_TRUE(profile_start(1));
   void* before = api_malloc(100);

@@ -382,6 +382,23 @@ TEST_F(ProgramHeapTest, ASampledThreadKeepsToItsTarget) {
   poolalloc_heap_delete(heap);
 }
 
+TEST_F(ProgramHeapTest, ABlockThatBeginsWithTheCopyOfALinkIsNoFreeOne) {
+  poolalloc_heap* heap = poolalloc_heap_new(nullptr);
+  for (size_t size : {16, 100, 1000, 9000}) {
+    uintptr_t* freed = static_cast<uintptr_t*>(poolalloc_heap_alloc(heap, size));
+    uintptr_t* block = static_cast<uintptr_t*>(poolalloc_heap_alloc(heap, size));
+    const size_t before = stats_of(heap).live_blocks;
+    const uint64_t misuses = misuse_count();
+    api_free(freed);
+    *block = *freed;
+    ASSERT_TRUE(block_is_linked(reinterpret_cast<Block*>(block)));
+    api_free(block);
+    EXPECT_EQ(stats_of(heap).live_blocks, before - 2);
+    EXPECT_EQ(misuse_count(), misuses);
+  }
+  poolalloc_heap_delete(heap);
+}
+
 TEST_F(ProgramHeapTest, ARefusalByTheLimitChangesNothingElse) {
   const poolalloc_heap_options options{sizeof options, nullptr, 1 << 20};
   poolalloc_heap* heap = poolalloc_heap_new(&options);

@@ -1,0 +1,63 @@
+// malloc for everything that the fast path does not do.
+//
+// Always holds: heap.h's equations whenever heap.lock is released.
+// Who may use it: through heap.h.
+#include "chunk/purge.h"
+#include "heap/heap.h"
+#include "heap/program_heap.h"
+#include "heap/purge_thread.h"
+#include "heap/remote.h"
+#include "heap/usage.h"
+
+namespace poolalloc {
+
+// For a thread that may not have a heap of its own any more.
+static PA_COLD void* shared_alloc(unsigned size_class) {
+  void* block = nullptr;
+  {
+    SharedLockGuard guard(shared_heap.gate->lock);
+    FreeList& list = shared_heap.active[size_class];
+    if (!list_is_empty(list) || heap_refill(shared_heap, size_class)) block = list_pop(list, kReach);
+  }
+  heap_drain_orphan(shared_heap);
+  purge_excess(kWidePoolSize);
+  return block;
+}
+
+// The same where the list is empty.
+static PA_NOINLINE void* alloc_refilled(Heap& heap, unsigned size_class) {
+  // Refills release next to nothing, so one in some looks after what is free.
+  constexpr uint32_t kRefillsBetweenLooks = 8;
+  Block* block = nullptr;
+  {
+    LockGuard guard(heap.gate->lock);
+    // With the lock, so that nobody takes the list away before.
+    if (heap_refill(heap, size_class)) block = list_pop(heap.active[size_class], kReach);
+    PA_CHECK(heap_is_valid(heap));
+  }
+  usage_note(1);
+  if (PA_LIKELY(++heap.refill_count % kRefillsBetweenLooks != 0)) {
+    heap.paths_since_walk++;
+  } else {
+    remote_age(heap, kRefillsBetweenLooks);
+    heap_slow_path_end(kWidePoolSize);
+    purge_thread_look();
+  }
+  return block;
+}
+
+void* heap_alloc(Heap& heap, unsigned size_class) {
+  Block* block = list_pop(heap.active[size_class], kReach);
+  return PA_LIKELY(block != nullptr) ? block : alloc_refilled(heap, size_class);
+}
+
+PA_NOINLINE void* heap_malloc_slow(size_t size) {
+  unsigned c = size_class_of(size);
+  if (ProgramHeap* target = program_target; PA_UNLIKELY(target != nullptr)) return program_alloc(*target, size);
+  Heap* heap = thread_heap;
+  if (PA_UNLIKELY(!heap_is_usable(heap))) heap = heap_attach();
+  if (PA_UNLIKELY(heap == nullptr)) return shared_alloc(c);
+  return PA_UNLIKELY(sample_is_used.load_relaxed()) ? sample_malloc(*heap, c, size) : heap_alloc(*heap, c);
+}
+
+}  // namespace poolalloc
