@@ -27,14 +27,16 @@ struct RunRequest {
   unsigned count;
   bool dirty_only;  // the memory must be there still
   bool wants_huge;  // nearly all of it will be used
+  bool* is_clean;   // nullptr: nobody wants to know
 };
 
 uint64_t eligible_starts(uint64_t free, const RunRequest& request) {
   return run_starts(free, request.count) & (request.count > 1 ? ~kSliceZero : kAllSlices);
 }
 
-BlockPool* run_claimed(Region& region, unsigned chunk, unsigned start, unsigned count) {
-  slices_account(region.chunks[chunk], run_mask(start, count));
+BlockPool* run_claimed(Region& region, unsigned chunk, unsigned start, const RunRequest& request) {
+  const bool is_clean = slices_account(region.chunks[chunk], run_mask(start, request.count));
+  if (request.is_clean != nullptr) *request.is_clean = is_clean;
   BlockPool* first = &chunk_of(chunk_address(region, chunk))->slices[start];
   PA_ASSERT(first->state == SliceState::free && first->owner == nullptr);
   return first;
@@ -52,7 +54,7 @@ BlockPool* claim_in_chunk(Region& region, unsigned chunk, const RunRequest& requ
     unsigned start = lowest_bit(starts);
     if (word.cas_weak_acquire(free, free & ~run_mask(start, request.count))) {
       chunk_rebin(region, chunk);
-      return run_claimed(region, chunk, start, request.count);
+      return run_claimed(region, chunk, start, request);
     }
   }
 }
@@ -131,7 +133,7 @@ BlockPool* open_and_claim(Region& region, unsigned chunk, const RunRequest& requ
   if (!is_clean) memset(static_cast<void*>(header), 0, sizeof(Chunk));
   header->info = ChunkInfo{&region, chunk, {}, {}};
   unsigned start = lowest_bit(eligible_starts(region.slices, request));
-  BlockPool* run = run_claimed(region, chunk, start, request.count);
+  BlockPool* run = run_claimed(region, chunk, start, request);
   // Release: publishes the header to those who look for open chunks, and then to those who claim the other slices,
   // which the child of a fork may do that has come between.
   region.open_chunks.or_release(uint64_t{1} << chunk);
@@ -153,11 +155,20 @@ PA_COLD bool chunk_is_open_slow(uintptr_t address) {
   });
 }
 
-BlockPool* slices_acquire(unsigned count, bool dense) {
+void pages_populate(char* start, size_t size) {
+  // As cheap as a fault, or cheaper.
+  constexpr size_t kPagesLeast = 2;
+  const uintptr_t first = round_up(address_of(start), os_page_size());
+  const uintptr_t end = round_up(address_of(start) + size, os_page_size());
+  if (end < first + kPagesLeast * os_page_size() || slice_is_huge(descriptor_of(start))) return;
+  os_populate(pointer_to<void>(first), end - first);
+}
+
+BlockPool* slices_acquire(unsigned count, bool dense, bool* is_clean) {
   PA_ASSERT(count >= 1 && count < kShortSlices);
   if (PA_UNLIKELY(!limit_allows(count * kSliceSize))) return nullptr;
   bool fits_huge = dense && huge_pages_fit_pools(slices_size(), accounts.untouched.load_relaxed());
-  RunRequest request{count, true, huge_pages_wanted(fits_huge)};
+  RunRequest request{count, true, huge_pages_wanted(fits_huge), is_clean};
   BlockPool* run = nullptr;
   // What is dirty is resident already, and warm perhaps.
   if (accounts.dirty_free.load_relaxed() >= int64_t(count * kSliceSize)) run = claim_in_open_chunk(request);

@@ -82,7 +82,11 @@ inline bool chunk_is_open(uintptr_t address) {
 // slice 0 of a chunk; it then keeps clear of the chunk header. `dense` says that nearly all of it is going to be used,
 // so that huge pages may pay.
 // Synchronization: lock-free unless a new region must be mapped.
-BlockPool* slices_acquire(unsigned count, bool dense);
+// `is_clean`, if given, is set to whether all of its memory must be faulted in.
+BlockPool* slices_acquire(unsigned count, bool dense, bool* is_clean = nullptr);
+// Has the kernel provide the whole OS pages that [start, start+size) touches, in one go, if there are several; part of
+// a run of slices in use whose memory is clean.
+void pages_populate(char* start, size_t size);
 // Gives `count` slices back. Their descriptors are reset here. Purges nothing: see purge_excess.
 void slices_release(BlockPool* first, unsigned count);
 // Gives back to the kernel the whole OS pages of [start, start+size), part of a run of slices in use; false: there are

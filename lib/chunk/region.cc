@@ -182,11 +182,12 @@ void chunk_rebin(Region& region, unsigned chunk) {
   }
 }
 
-void slices_account(ChunkWords& words, uint64_t bits) {
+bool slices_account(ChunkWords& words, uint64_t bits) {
   uint64_t dirty = words.dirty.or_relaxed(bits) & bits;
   uint64_t used = words.used.or_relaxed(bits) & bits;
   auto size = [](uint64_t slices) { return int64_t(bit_count(slices) * kSliceSize); };
   account_claim(size(bits), size(dirty), size(used), size(used & ~dirty));
+  return dirty == 0;
 }
 
 void accounts_rebuild() {

@@ -156,8 +156,8 @@ void chunk_advise_huge(Region& region, unsigned chunk, bool wanted);
 
 // Puts the chunk into the bin its free word belongs to.
 void chunk_rebin(Region& region, unsigned chunk);
-// Marks claimed slices dirty and used, and accounts them.
-void slices_account(ChunkWords& words, uint64_t bits);
+// Marks claimed slices dirty and used, and accounts them; whether all were clean.
+bool slices_account(ChunkWords& words, uint64_t bits);
 // Takes all slices of an open, wholly free chunk and closes it, if nobody is faster.
 void chunk_try_close(Region& region, unsigned chunk);
 // Counts anew what the accounts say of slices and extents; nobody else may be claiming or releasing: for the child of

@@ -22,11 +22,11 @@ constinit Heap heap_ended{};
 namespace {
 
 // How many bytes of blocks one bump puts on the list: little at first, so that a pool of which only a
-// few blocks are needed touches little memory; more as the pool grows.
-size_t bump_size(const BlockPool& pool, size_t block_size) {
-  constexpr size_t kLeast = 4096;
+// few blocks are needed touches little memory; more as the pool grows, and where the class has filled others.
+size_t bump_size(const BlockPool& pool, size_t block_size, unsigned pool_count) {
+  const size_t least = pool_count > 2 ? 32768 : pool_count == 2 ? 16384 : 4096;
   size_t handed_out = pool.size * block_size / 4;
-  return handed_out > kLeast ? handed_out : kLeast;
+  return handed_out > least ? handed_out : least;
 }
 
 // Puts a list that was seized back in force, unless its blocks have got back by themselves (evict.h). The
@@ -93,6 +93,7 @@ void pool_deactivate(Heap& heap, BlockPool* pool) {
   pool->state = SliceState::partial;
   heap.active[c] = FreeList{&no_block.end, 0};
   heap.chains[c].active = nullptr;
+  heap.chains[c].is_clean = false;
 }
 
 // Partial, on no chain, every block live -> parked. A program heap knows those, too.
@@ -143,15 +144,16 @@ bool class_is_dense(const Heap& heap, unsigned size_class) {
 
 // A fresh pool, on no chain; nullptr: no memory.
 BlockPool* pool_grow(Heap& heap, unsigned size_class) {
-  unsigned slices = class_slices(size_class, heap.chains[size_class].pool_count);
-  BlockPool* pool = slices_acquire(slices, class_is_dense(heap, size_class));
+  PoolChain& chain = heap.chains[size_class];
+  unsigned slices = class_slices(size_class, chain.pool_count);
+  BlockPool* pool = slices_acquire(slices, class_is_dense(heap, size_class), &chain.is_clean);
   if (pool == nullptr) return nullptr;
   block_pool_init(*pool, &heap, size_class, class_size(size_class), slices_span(pool, slices));
   for (unsigned i = 1; i < slices; i++) {
     pool[i].state = SliceState::interior;
     pool[i].back = uint8_t(i);
   }
-  heap.chains[size_class].pool_count++;
+  chain.pool_count++;
   heap.untouched_change += int64_t(pool_untouched(*pool));
   heap_report_untouched(heap);
   return pool;
@@ -162,7 +164,14 @@ bool pool_bump(Heap& heap, BlockPool* pool) {
   if (pool->size == pool->capacity) return false;
   size_t block_size = class_size(pool->size_class);
   size_t before = pool_untouched(*pool);
-  block_pool_bump(*pool, slice_address(pool), block_size, bump_size(*pool, block_size));
+  const PoolChain& chain = heap.chains[pool->size_class];
+  const size_t bytes = bump_size(*pool, block_size, chain.pool_count);
+  // Links touch every page of what is handed out.
+  if (chain.is_clean && block_size <= 4096) {
+    const size_t from = pool->size * block_size, rest = pool->capacity * block_size - from;
+    pages_populate(slice_address(pool) + from, bytes < rest ? bytes : rest);
+  }
+  block_pool_bump(*pool, slice_address(pool), block_size, bytes);
   heap.untouched_change -= int64_t(before - pool_untouched(*pool));
   return true;
 }

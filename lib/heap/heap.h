@@ -32,6 +32,7 @@ struct PoolChain {
   uint16_t patience;    // how often the active pool may run empty before it is released. Synchronization: owner only
   uint16_t spared;      // how often it has. Synchronization: owner only
   uint8_t barren;       // pools in a row that could not make holes; see holes.cc
+  bool is_clean;        // what the active pool has never handed out must be faulted in, for all that is known
 };
 
 // Blocks of one pool of another heap that this thread has freed and not sent yet; see remote.h.

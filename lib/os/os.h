@@ -35,6 +35,9 @@ void os_discard(void* p, size_t size);
 // when the kernel refuses (locked memory, before Linux 5.18) or is emulated in part: contents are then unchanged.
 bool os_purge(void* p, size_t size);
 
+// Faults in [p, p+size), whole OS pages, in one go (Linux 5.14). Only advice: no answer.
+void os_populate(void* p, size_t size);
+
 // Makes [p, p+size), whole OS pages from os_map, accessible, and zero if it was not, or inaccessible: then its memory
 // goes back, and every access faults, a child's too. False when the kernel refuses (too many mappings).
 bool os_protect(void* p, size_t size, bool accessible);

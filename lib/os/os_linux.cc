@@ -232,6 +232,14 @@ bool os_purge(void* p, size_t size) {
          !failed(system_call(SYS_madvise, as_long(p), long(size), kDontNeedLocked));
 }
 
+void os_populate(void* p, size_t size) {
+  // MADV_POPULATE_WRITE.
+  constexpr int kPopulateWrite = 23;
+  static constinit Atomic<bool> may_populate{true};
+  if (!may_populate.load_relaxed()) return;
+  if (system_call(SYS_madvise, as_long(p), long(size), kPopulateWrite) == -EINVAL) may_populate.store_relaxed(false);
+}
+
 // MADV_GUARD_INSTALL and MADV_GUARD_REMOVE, since Linux 6.13: pages that fault without a mapping of their own, in a
 // third of the time that mprotect takes. Not for locked memory at first.
 enum : int { kGuardInstall = 102, kGuardRemove = 103 };
