@@ -6,7 +6,7 @@ failed says so in its cell; the best of a row is bold, the base included.
 import sys
 
 FAILED = "failed"
-TITLES = {"time": ("time, seconds", 1, "{:.3f}"), "rss_kib": ("peak resident memory, MiB", 1 / 1024, "{:.1f}"),
+TITLES = {"time": ("time, seconds", 1, "{:.3f}"), "cpu": ("processor time, seconds", 1, "{:.3f}"), "rss_kib": ("peak resident memory, MiB", 1 / 1024, "{:.1f}"),
           "rate": ("throughput, million operations per second (more is better)", 1e-6, "{:.2f}")}
 
 
@@ -61,6 +61,20 @@ def figures_table(results, programs, key, base, peers, wide):
     return table
 
 
+def pairs_table(results, programs, key, base):
+    """One row per program: what the runs of the same round say, one by one; where the interval has no 1 in it, they differ."""
+    title = TITLES[key][0].split(",")[0]
+    names = [name for name in results.allocators if name != base]
+    table = new_table(f"{title} / {base}, pair by pair: median of the ratios, and where nine of ten medians lie", "program", names)
+    for program in programs:
+        cells = []
+        for name in names:
+            found = results.paired(program, name, key, base)
+            cells.append("-" if found is None else f"{found[0]:.3f} ({found[1]:.2f}-{found[2]:.2f})")
+        table.add_row(program, *cells)
+    return table
+
+
 def summary_table(results, programs, base, peers):
     """One row per allocator: geometric means and totals."""
     title = (f"all in all, over {len(results.complete('time', programs))} of {len(programs)} programs: "
@@ -103,7 +117,10 @@ def print_report(results, programs, base, peers):
     sentences = {program.name.partition("@")[0]: program.stands_for for program in programs}
     out.print(program_list(sentences.items()))
     if timed:
-        out.print(figures_table(results, timed, "time", base, peers, wide))
+        for key in "time", "cpu":
+            out.print(figures_table(results, timed, key, base, peers, wide))
+        for key in "time", "cpu":
+            out.print(pairs_table(results, timed, key, base))
         out.print(figures_table(results, timed, "rss_kib", base, peers, wide))
         out.print(summary_table(results, timed, base, peers))
     if threaded:

@@ -5,7 +5,10 @@ the programs in which every allocator that has any figure has one, so that means
 peer is the best of all allocators but this project's, on each program anew.
 """
 import math
+import random
 import statistics
+
+RESAMPLES = 1000
 
 
 def geometric_mean(values):
@@ -38,6 +41,19 @@ class Results:
     def ratio(self, program, allocator, key, base):
         value, reference = self.median(program, allocator, key), self.median(program, base, key)
         return value / reference if value is not None and reference else None
+
+    def paired(self, program, allocator, key, base):
+        """(median, least, most) of the ratios pair by pair: of the runs in the same round, which share the machine's mood.
+        Least and most are of nine tenths of the medians that rounds drawn anew would have had (bootstrap). None without
+        pairs."""
+        pairs = list(zip(self.values(program, allocator, key), self.values(program, base, key)))
+        ratios = [value / reference for value, reference in pairs if reference]
+        if not ratios:
+            return None
+        draw = random.Random(0)
+        medians = sorted(statistics.median(draw.choices(ratios, k=len(ratios))) for _ in range(RESAMPLES))
+        tail = RESAMPLES // 20
+        return statistics.median(ratios), medians[tail], medians[-1 - tail]
 
     def best_peer(self, program, key, peers, most=False):
         """The peer with the least (or most) of something on this program."""
@@ -80,6 +96,7 @@ class Results:
             best = self.best_peer(program, key, peers)
             return {"median": self.median(program, allocator, key), "spread": self.spread(program, allocator, key),
                     "to_base": self.ratio(program, allocator, key, base),
+                    "paired": self.paired(program, allocator, key, base),
                     "to_best_peer": self.ratio(program, allocator, key, best) if best else None}
         return {program: {allocator: {key: figures(program, allocator, key) for key in keys
                                       if self.values(program, allocator, key)}

@@ -155,7 +155,7 @@ def test_quick_run_writes_json_and_plots(tmp_path):
             assert len(samples) == 1
             wanted = {"time", "wall", "user", "system", "cpu", "rss_kib", "minor_faults", "major_faults", "faults"}
             assert set(samples[0]) == wanted | ({"rate"} if "@" in program else set())
-    assert {"median", "spread", "to_base", "to_best_peer"} == set(found["summary"]["trees"]["poolalloc"]["time"])
+    assert {"median", "spread", "to_base", "paired", "to_best_peer"} == set(found["summary"]["trees"]["poolalloc"]["time"])
     assert "geometric means" in result.stdout and "throughput" in result.stdout
 
 
@@ -238,6 +238,19 @@ def test_means_are_over_programs_that_all_completed():
     assert results.best_peer("b", "time", ["glibc", "other"]) == "other"
     assert results.mean_ratio_to_best("poolalloc", "time", ["glibc", "other"], ["a", "b"]) == pytest.approx(0.5)
     assert list(results.failures()) == [("c", "other", "killed by SIGSEGV", 1)]
+
+
+def test_pairs_say_what_moods_of_the_machine_hide():
+    """A library that is five per cent faster in each round, though rounds differ by a half."""
+    moods = [1.0, 1.5, 1.2, 0.9, 1.4, 1.1]
+    results = Results({"a": {"glibc": [{"time": mood} for mood in moods], "faster": [{"time": 0.95 * mood} for mood in moods],
+                             "other": [{"time": mood} for mood in reversed(moods)], "failed": [{"error": "x"}] * 6}})
+    assert results.paired("a", "faster", "time", "glibc") == pytest.approx((0.95, 0.95, 0.95))
+    median, least, most = results.paired("a", "other", "time", "glibc")
+    assert least < median < most and least < 0.9 and most > 1.1
+    assert results.paired("a", "failed", "time", "glibc") is None
+    # The same samples give the same interval.
+    assert results.paired("a", "other", "time", "glibc") == (median, least, most)
 
 
 def test_axes_have_room_beside_many_allocators(monkeypatch):
