@@ -79,6 +79,7 @@ void pool_activate(Heap& heap, BlockPool* pool) {
   // Added, because a signal handler that allocates may be here in the middle of list_pop.
   list_count_add(heap.active[c], pool->parked_list.count);
   heap.chains[c].active = pool;
+  heap.chains[c].is_clean = false;
   pool->list = &heap.active[c];
   pool_looked(pool) = 0;
 }
@@ -93,7 +94,6 @@ void pool_deactivate(Heap& heap, BlockPool* pool) {
   pool->state = SliceState::partial;
   heap.active[c] = FreeList{&no_block.end, 0};
   heap.chains[c].active = nullptr;
-  heap.chains[c].is_clean = false;
 }
 
 // Partial, on no chain, every block live -> parked. A program heap knows those, too.
@@ -133,6 +133,7 @@ void pool_release(Heap& heap, BlockPool* pool) {
   heap.untouched_change -= int64_t(pool_untouched(*pool));
   heap_report_untouched(heap);
   pool_holes_forget(pool);
+  heap.released += pool->slice_count * kSliceSize;
   slices_release(pool, pool->slice_count);
 }
 
@@ -143,10 +144,10 @@ bool class_is_dense(const Heap& heap, unsigned size_class) {
 }
 
 // A fresh pool, on no chain; nullptr: no memory.
-BlockPool* pool_grow(Heap& heap, unsigned size_class) {
+BlockPool* pool_grow(Heap& heap, unsigned size_class, bool* is_clean) {
   PoolChain& chain = heap.chains[size_class];
   unsigned slices = class_slices(size_class, chain.pool_count);
-  BlockPool* pool = slices_acquire(slices, class_is_dense(heap, size_class), &chain.is_clean);
+  BlockPool* pool = slices_acquire(slices, class_is_dense(heap, size_class), is_clean);
   if (pool == nullptr) return nullptr;
   block_pool_init(*pool, &heap, size_class, class_size(size_class), slices_span(pool, slices));
   for (unsigned i = 1; i < slices; i++) {
@@ -166,8 +167,8 @@ bool pool_bump(Heap& heap, BlockPool* pool) {
   size_t before = pool_untouched(*pool);
   const PoolChain& chain = heap.chains[pool->size_class];
   const size_t bytes = bump_size(*pool, block_size, chain.pool_count);
-  // Links touch every page of what is handed out.
-  if (chain.is_clean && block_size <= 4096) {
+  // Links touch every page of what is handed out; in the hardened library that is little at a time.
+  if (!kHardened && chain.is_clean && block_size <= 4096) {
     const size_t from = pool->size * block_size, rest = pool->capacity * block_size - from;
     pages_populate(slice_address(pool) + from, bytes < rest ? bytes : rest);
   }
@@ -248,9 +249,11 @@ bool heap_refill(Heap& heap, unsigned size_class) {
     active_put_away(heap, pool);
   }
   // Grow.
-  BlockPool* pool = pool_grow(heap, size_class);
+  bool is_clean;
+  BlockPool* pool = pool_grow(heap, size_class, &is_clean);
   if (pool == nullptr) return false;
   pool_activate(heap, pool);
+  chain.is_clean = is_clean;
   return pool_bump(heap, pool);
 }
 
@@ -308,6 +311,7 @@ PA_NOINLINE void heap_pool_trap(BlockPool* pool) {
     if (PA_UNLIKELY(++heap.spared_count % kOften == 0)) heap_slow_path_end(0);
     return;
   }
+  size_t released;
   {
     LockGuard guard(heap.gate->lock);
     // It is another's, or none, if a signal handler was at it between the count and here.
@@ -319,9 +323,10 @@ PA_NOINLINE void heap_pool_trap(BlockPool* pool) {
       active_put_away(heap, pool);
     }
     if (has_mail) heap_collect(heap);
+    released = heap_take_released(heap);
     PA_CHECK(heap_is_valid(heap));
   }
-  heap_slow_path_end(kWidePoolSize);
+  heap_slow_path_end(kWidePoolSize + released);
 }
 
 int64_t heap_pool_live(const BlockPool& pool) {
@@ -355,6 +360,7 @@ void heap_active_restart(Heap& heap, unsigned size_class) {
   pool_clear(pool);
   heap.active[size_class] = FreeList{list_end(*pool), 0};
   pool_looked(pool) = 0;
+  heap.chains[size_class].is_clean = false;
   pool_start_anew(heap, pool);
 }
 

@@ -108,6 +108,7 @@ struct alignas(kCacheLine) Heap {
   Atomic<uint32_t> batches_busy;       // the owner is at its batches
   Atomic<uint32_t> batches_seized;     // or somebody else may be. Synchronization: written under lock
   uint64_t seized_ms;                  // when they, and lists, were last seized. Synchronization: lock
+  size_t released;                     // bytes of pools, since somebody has looked. Synchronization: lock
   int64_t untouched_change;            // of accounts.untouched, not yet added to it. Synchronization: lock
   Density density;                     // of blocks in wide pools. Synchronization: lock
   bool has_evicted;                    // there may be pools without a live block on chains. Synchronization: lock
@@ -192,6 +193,12 @@ void heap_inherit(Heap& heap);
 // Makes an active pool without a live block, whose list has been taken away, a partial one that
 // starts anew, its memory given back. The owner may be about to look at it because its count reached zero.
 void heap_pool_evict(Heap& heap, unsigned size_class);
+// Bytes of pools that were released since the last call.
+inline size_t heap_take_released(Heap& heap) {
+  const size_t released = heap.released;
+  heap.released = 0;
+  return released;
+}
 // Accounts what untouched_change says.
 void heap_report_untouched(Heap& heap);
 // Releases pools without a live block, and gives back free pages of the others, parked ones apart. The owner, or

@@ -3,7 +3,9 @@
 // Always holds: heap.h's equations whenever heap.lock is released.
 // Who may use it: through heap.h.
 #include "chunk/purge.h"
+#include "heap/evict.h"
 #include "heap/heap.h"
+#include "heap/misuse.h"
 #include "heap/program_heap.h"
 #include "heap/purge_thread.h"
 #include "heap/remote.h"
@@ -26,22 +28,27 @@ static PA_COLD void* shared_alloc(unsigned size_class) {
 
 // The same where the list is empty.
 static PA_NOINLINE void* alloc_refilled(Heap& heap, unsigned size_class) {
-  // Refills release next to nothing, so one in some looks after what is free.
+  // Most refills release nothing, so one in some looks after what is free; and each that has taken in so much mail that
+  // pools ran empty.
   constexpr uint32_t kRefillsBetweenLooks = 8;
   Block* block = nullptr;
+  size_t released;
   {
     LockGuard guard(heap.gate->lock);
     // With the lock, so that nobody takes the list away before.
     if (heap_refill(heap, size_class)) block = list_pop(heap.active[size_class], kReach);
+    released = heap_take_released(heap);
     PA_CHECK(heap_is_valid(heap));
   }
   usage_note(1);
-  if (PA_LIKELY(++heap.refill_count % kRefillsBetweenLooks != 0)) {
-    heap.paths_since_walk++;
-  } else {
-    remote_age(heap, kRefillsBetweenLooks);
-    heap_slow_path_end(kWidePoolSize);
+  misuse_report();
+  const bool is_due = ++heap.refill_count % kRefillsBetweenLooks == 0;
+  if (is_due) remote_age(heap, kRefillsBetweenLooks);
+  if (PA_UNLIKELY(is_due || released != 0 || outside_wanted.load_relaxed() != Outside::nothing)) {
+    heap_slow_path_end(kWidePoolSize + released);
     purge_thread_look();
+  } else {
+    heap.paths_since_walk++;
   }
   return block;
 }

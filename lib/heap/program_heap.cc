@@ -254,6 +254,7 @@ void* program_alloc(ProgramHeap& heap, size_t size) {
   }
   if (PA_UNLIKELY(is_refilled)) {
     usage_note(1);
+    misuse_report();
     if (has_grown) heap_slow_path_end(kWidePoolSize);
   }
   if (profile_is_known() && block != nullptr) profiled_program_made(heap, block, size, class_size(c));

@@ -45,6 +45,7 @@ constinit Heap shared_heap{
     .batches_busy = {0},
     .batches_seized = {0},
     .seized_ms = 0,
+    .released = 0,
     .untouched_change = 0,
     .density = {{0}, {0}},
     .has_evicted = false,

@@ -237,7 +237,8 @@ void os_populate(void* p, size_t size) {
   constexpr int kPopulateWrite = 23;
   static constinit Atomic<bool> may_populate{true};
   if (!may_populate.load_relaxed()) return;
-  if (system_call(SYS_madvise, as_long(p), long(size), kPopulateWrite) == -EINVAL) may_populate.store_relaxed(false);
+  const long result = system_call(SYS_madvise, as_long(p), long(size), kPopulateWrite);
+  if (result == -EINVAL || result == -EPERM || result == -ENOSYS) may_populate.store_relaxed(false);
 }
 
 // MADV_GUARD_INSTALL and MADV_GUARD_REMOVE, since Linux 6.13: pages that fault without a mapping of their own, in a

@@ -198,7 +198,7 @@ PA_INLINE constexpr Quotient quotient_of(uint64_t offset, uint64_t reciprocal) {
   // Compilers copy the offset once more.
   if (!__builtin_is_constant_evaluated()) {
     Quotient result{0, offset};
-    __asm__("mulq %2" : "+a"(result.fraction), "=d"(result.whole) : "rm"(reciprocal) : "cc");
+    __asm__("mulq %2" : "+a"(result.fraction), "=d"(result.whole) : "r"(reciprocal) : "cc");
     return result;
   }
 #endif

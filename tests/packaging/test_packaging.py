@@ -158,7 +158,8 @@ def test_a_fresh_system_installs_runs_and_purges_them(packages, tmp_path):
             assert "yes: " in said and "42" in said and "summary of process" in said and "advice: " in said
             said = inside(*(user or ["sh", "-c"]), "cd $(mktemp -d) && poolalloc leaks perl -e 'print 42' 2>&1 && "
                           "poolalloc run --profile=4K perl -e 'print 43' 2>&1 && poolalloc profile poolalloc-*.pb.gz --by alloc --top 3")
-            assert "leaks of process" in said and "perl: " in said and re.search(r"^ .* 100\.0 %  \S+$", said, re.M), said
+            assert "leaks of process" in said and re.search(r"^perl: .* allocated in all", said, re.M), said
+            assert re.search(r"^ *[0-9.]+ \S+ +[0-9.]+ % .* %  \w+$", said, re.M), said
         # As the Dockerfile of docs/recipes.md has it.
         served = inside("env", "LD_PRELOAD=/usr/lib/x86_64-linux-gnu/libpoolalloc.so.0", "POOLALLOC_LIMIT=75%:95%", "POOLALLOC_VERBOSE=1",
                         "sh", "-c", "exec perl -e 'print 42' 2>&1")

@@ -382,6 +382,24 @@ TEST_F(ProgramHeapTest, ASampledThreadKeepsToItsTarget) {
   poolalloc_heap_delete(heap);
 }
 
+TEST_F(ProgramHeapTest, AFreeBlockThatWasWrittenToIsSaidWhenTheListIsUsed) {
+  const MisusePolicy policy = misuse_policy.load_relaxed();
+  misuse_policy.store_relaxed(MisusePolicy::ignore);
+  for (size_t size : {16, 48, 1000}) {
+    poolalloc_heap* heap = poolalloc_heap_new(nullptr);
+    std::vector<void*> blocks;
+    for (int i = 0; i < 8; i++) blocks.push_back(poolalloc_heap_alloc(heap, size));
+    const uint64_t before = misuse_count();
+    poolalloc_heap_free(heap, blocks[3]);
+    memset(blocks[3], 0x41, 16);
+    for (int i = 0; i < 3; i++) EXPECT_NE(poolalloc_heap_alloc(heap, size), blocks[3]);
+    EXPECT_EQ(misuse_count(), before + 1) << size;
+    poolalloc_heap_delete(heap);
+  }
+  misuse_policy.store_relaxed(policy);
+  api_malloc_trim(0);
+}
+
 TEST_F(ProgramHeapTest, ABlockThatBeginsWithTheCopyOfALinkIsNoFreeOne) {
   poolalloc_heap* heap = poolalloc_heap_new(nullptr);
   for (size_t size : {16, 100, 1000, 9000}) {

@@ -56,6 +56,24 @@ TEST_F(RemoteFree, BlocksFreedByAnotherThreadComeBackWhenItEnds) {
   }
 }
 
+TEST_F(RemoteFree, WhatARefillTakesInGoesBack) {
+  // Freed in random order, so that those who free look into the mailbox in vain.
+  const int64_t ceiling = retention_policy.ceiling.load_relaxed();
+  retention_policy.ceiling.store_relaxed(0);
+  for (size_t size : {64, 1024, 4096}) {
+    std::vector<void*> blocks = alloc_many(size, unsigned((64 << 20) / size));
+    in_thread([&] {
+      for (size_t from : {0, 1}) {
+        for (size_t i = from; i < blocks.size(); i += 2) api_free(blocks[i]);
+      }
+    });
+    std::vector<void*> more = alloc_many(40, 2000);
+    EXPECT_LT(accounts.dirty_free.load_relaxed(), int64_t{4} << 20) << size;
+    free_all(more);
+  }
+  retention_policy.ceiling.store_relaxed(ceiling);
+}
+
 TEST_F(RemoteFree, TheOwnerCollectsWhenItNeedsBlocks) {
   std::vector<void*> blocks = alloc_many(1024, 6400);
   int64_t peak = slices_in_use();
