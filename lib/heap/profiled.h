@@ -5,8 +5,8 @@
 // such a block comes from a program heap of the library's own, where every free comes by anyway; one of a heap that the
 // program has made stays in that, which counts how many of its blocks the profile knows.
 //
-// Always holds: the visitor's functions are called with no lock held but, for `forgotten`, a program heap's;
-// a block's `made` comes before anybody has it, and its `taken` before anybody else can get it.
+// Always holds: the visitor's functions are called with no lock held; a block's `made` comes before anybody has it, and
+// its `taken` before anybody else can get it.
 //
 // Synchronization: profile_lock is the visitor's; a fork holds it. Who may use it: heap; inspect, which is the visitor.
 #pragma once
