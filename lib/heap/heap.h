@@ -42,7 +42,7 @@ struct RemoteBatch {
   Block* last;     // the block freed first, which carries the message
   uint16_t limit;  // how many blocks it takes
   uint16_t room;   // and how many more; at 0 it is sent
-  uint16_t seen;   // room when the batch was last visited
+  uint16_t seen;   // room when the batch was last visited; limit before that
 };
 // Blocks between head and last, both included.
 inline unsigned batch_count(const RemoteBatch& batch) { return unsigned(batch.limit - batch.room); }

@@ -268,7 +268,7 @@ void program_free(BlockPool* pool, Block* block) {
   bool is_free, settles;
   {
     ProgramGuard guard(heap);
-    if (!guard) return;
+    if (!guard) return profiled_give(heap, profiled, false);
     // Another thread may have freed it since it was looked at.
     is_free = PA_UNLIKELY(block_is_linked(block)) && pool_has_free(*pool, block);
     settles = false;

@@ -187,7 +187,8 @@ void batch_add(Heap& heap, RemoteBatch& batch, BlockPool* pool, Block* block) {
     block->link = link_to(block, list_end(*pool));
     batch.head = batch.last = block;
     batch.limit = uint16_t(batch_limit(*pool));
-    batch.room = batch.seen = uint16_t(batch.limit - 1);
+    batch.room = uint16_t(batch.limit - 1);
+    batch.seen = batch.limit;
     compiler_barrier();
     batch.pool = pool;
     batch_age(heap);
