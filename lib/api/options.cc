@@ -147,16 +147,30 @@ bool apply_guard(const char* value) {
   return true;
 }
 
-bool apply_limit(const char* value) {
-  char soft[32];
+// A value that is "FIRST" or "FIRST:REST".
+struct Halves {
+  char first[32];
+  const char* rest;  // nullptr: there is no colon
+};
+
+// Whether the first half fits.
+bool split(const char* value, Halves* halves) {
   const char* colon = strchr(value, ':');
-  size_t length = colon != nullptr ? size_t(colon - value) : strlen(value);
-  if (length >= sizeof soft || *value == 0 || (colon != nullptr && colon[1] == 0)) return false;
-  memcpy(soft, value, length);
-  soft[length] = 0;
+  const size_t length = colon != nullptr ? size_t(colon - value) : strlen(value);
+  if (length >= sizeof halves->first) return false;
+  memcpy(halves->first, value, length);
+  halves->first[length] = 0;
+  halves->rest = colon != nullptr ? colon + 1 : nullptr;
+  return true;
+}
+
+bool apply_limit(const char* value) {
+  Halves said;
+  if (*value == 0 || !split(value, &said) || (said.rest != nullptr && *said.rest == 0)) return false;
   int64_t soft_size;
   int64_t hard_size;
-  if (!parse_limit(soft, &soft_size) || !parse_limit(colon != nullptr ? colon + 1 : "", &hard_size)) return false;
+  if (!parse_limit(said.first, &soft_size) || !parse_limit(said.rest != nullptr ? said.rest : "", &hard_size))
+    return false;
   retention_policy.soft.store_relaxed(soft_size < hard_size ? soft_size : hard_size);
   retention_policy.hard.store_relaxed(hard_size);
   return true;
@@ -177,22 +191,18 @@ bool purge_changed() {
 }
 
 bool apply_profile(const char* value) {
-  char size_text[32];
-  const char* colon = strchr(value, ':');
-  const size_t length = colon != nullptr ? size_t(colon - value) : strlen(value);
-  if (length >= sizeof size_text) return false;
-  memcpy(size_text, value, length);
-  size_text[length] = 0;
-  const bool finds_lost = strcmp(size_text, "leaks") == 0;
+  Halves said;
+  if (!split(value, &said)) return false;
+  const bool finds_lost = strcmp(said.first, "leaks") == 0;
   int64_t size = 1;
-  if (!finds_lost && (!parse_size(size_text, &size) || size == kUnlimited)) return false;
+  if (!finds_lost && (!parse_size(said.first, &size) || size == kUnlimited)) return false;
   if (size == 0) {
-    if (colon == nullptr) profile_option_clear();
-    return colon == nullptr;
+    if (said.rest == nullptr) profile_option_clear();
+    return said.rest == nullptr;
   }
   if (kHardened) {
     Message().text("POOLALLOC_PROFILE has no effect in the hardened library").send();
-  } else if (!profile_option_set(uint64_t(size), finds_lost, colon != nullptr ? colon + 1 : nullptr)) {
+  } else if (!profile_option_set(uint64_t(size), finds_lost, said.rest)) {
     Message().text("POOLALLOC_PROFILE has no effect: there is no memory for it, or the path is too long").send();
   }
   return true;

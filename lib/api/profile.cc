@@ -115,8 +115,8 @@ void serve() {
     end();
   } else if (request.interval != 0) {
     error = begin(request.interval);
+    if (error == 0) is_from_outside = true;
   }
-  if (error == 0 && request.interval != kProfileStop && request.interval != 0) is_from_outside = true;
   if (error == 0 && request.path[0] != 0) error = write_file(request.path, true);
   request.error = uint32_t(error);
 }

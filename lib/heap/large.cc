@@ -30,7 +30,7 @@ void made(void* block, size_t size, ProgramHeap* heap) {
   heap == nullptr ? profiled_large_made(block, size, counted) : profiled_program_made(*heap, block, size, counted);
 }
 
-// The same for a fresh one, if there is one, which is the thread's target's from here on. nullptr: it cannot be.
+// A fresh block, if there is one, which is the thread's target's from here on. nullptr: it cannot be.
 void* claimed_for_target(void* block, size_t size) {
   if (block == nullptr) return nullptr;
   claimed(size);

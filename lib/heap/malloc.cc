@@ -26,7 +26,7 @@ static PA_COLD void* shared_alloc(unsigned size_class) {
   return block;
 }
 
-// The same where the list is empty.
+// A block of a class whose list is empty.
 static PA_NOINLINE void* alloc_refilled(Heap& heap, unsigned size_class) {
   // Most refills release nothing, so one in some looks after what is free; and each that has taken in so much mail that
   // pools ran empty.

@@ -151,6 +151,7 @@ void meter_stop(Heap& heap) {
   small_lists_lead_to(heap, heap.active);
   heap.meter.is_on = false;
 }
+
 // What list_pop has left: the last block, or nullptr.
 Block* take_last(FreeList& list) {
   Block* block = list.head;

@@ -58,6 +58,17 @@ struct Growing {
   size_t size_ = 0;  // bytes that are mapped
 };
 
+// How many items, from the first one on, something holds of; of those behind them it does not.
+template <typename T, typename Holds>
+size_t partition_point(const T* items, size_t count, Holds holds) {
+  size_t from = 0, until = count;
+  while (from < until) {
+    const size_t middle = (from + until) / 2;
+    (holds(items[middle]) ? from : until) = holds(items[middle]) ? middle + 1 : middle;
+  }
+  return from;
+}
+
 // Puts items in the order that `less` says, without memory of its own.
 template <typename T, typename Less>
 void heap_sort(T* items, size_t count, Less less) {

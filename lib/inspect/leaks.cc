@@ -33,7 +33,6 @@ struct Found {
 struct Range {
   uintptr_t start, end;
 };
-bool comes_before(const Range& a, const Range& b) { return a.start < b.start; }
 
 // In memory of its own: it is large for a stack.
 class Search {
@@ -77,7 +76,7 @@ class Search {
     handed_out_.items[2] = range_of(handed_out_);
     handed_out_.items[3] = {address_of(this), address_of(this + 1)};
     heap_sort(blocks_.items, blocks_.count, [](const Found& a, const Found& b) { return a.start < b.start; });
-    heap_sort(handed_out_.items, handed_out_.count, comes_before);
+    heap_sort(handed_out_.items, handed_out_.count, [](const Range& a, const Range& b) { return a.start < b.start; });
     heap_sort(notes_.items, notes_.count, [](uintptr_t a, uintptr_t b) { return a < b; });
     lowest_ = blocks_.count != 0 ? blocks_.items[0].start : 0;
     highest_ = blocks_.count != 0 ? blocks_.items[blocks_.count - 1].end : 0;
@@ -238,25 +237,16 @@ class Search {
   // Whether the library keeps a word there that says where its own memory is.
   bool is_note(uintptr_t address) const {
     if (is_apart_ && os_is_own_place(pointer_to<void>(address))) return true;
-    size_t from = 0, until = notes_.count;
-    while (from < until) {
-      const size_t middle = (from + until) / 2;
-      if (notes_.items[middle] == address) return true;
-      (notes_.items[middle] < address ? from : until) = notes_.items[middle] < address ? middle + 1 : middle;
-    }
-    return false;
+    const size_t below =
+        partition_point(notes_.items, notes_.count, [address](uintptr_t note) { return note < address; });
+    return below < notes_.count && notes_.items[below] == address;
   }
 
   // The block that an address is in, if there is one, is reachable.
   void look(uintptr_t address) {
-    size_t from = 0, until = blocks_.count;
-    while (from < until) {
-      const size_t middle = (from + until) / 2;
-      (blocks_.items[middle].start <= address ? from : until) =
-          blocks_.items[middle].start <= address ? middle + 1 : middle;
-    }
-    if (from == 0) return;
-    if (address < blocks_.items[from - 1].end) reach(from - 1);
+    const size_t started =
+        partition_point(blocks_.items, blocks_.count, [address](const Found& block) { return block.start <= address; });
+    if (started != 0 && address < blocks_.items[started - 1].end) reach(started - 1);
   }
   void reach(size_t index) {
     if (blocks_.items[index].is_reachable) return;

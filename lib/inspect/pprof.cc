@@ -226,14 +226,9 @@ class Writer {
     put_message(kMapping, fields);
   }
   uint64_t mapping_of(uintptr_t address) const {
-    size_t from = 0, until = codes_.count;
-    while (from < until) {
-      const size_t middle = (from + until) / 2;
-      const Code& code = codes_.items[middle];
-      if (address >= code.start && address < code.end) return code.id;
-      (address < code.start ? until : from) = address < code.start ? middle : middle + 1;
-    }
-    return 0;
+    const size_t started =
+        partition_point(codes_.items, codes_.count, [address](const Code& code) { return code.start <= address; });
+    return started != 0 && address < codes_.items[started - 1].end ? codes_.items[started - 1].id : 0;
   }
 
   // A return address may belong to what follows the call. A location is known by its address.

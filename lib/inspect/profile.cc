@@ -71,8 +71,6 @@ ProfileStack* stack_find(const uintptr_t* frames, unsigned count) {
   if (made == nullptr) return nullptr;
   *made = ProfileStack{first, profile.newest, hash, count, 0, {}, {}, {}, {}};
   memcpy(made->frames(), frames, count * sizeof *frames);
-  profile.stack_count++;
-  profile.frame_count += count;
   return profile.newest = first = made;
 }
 

@@ -52,7 +52,7 @@ struct Profile {
   uint64_t interval;  // mean number of bytes from sample to sample; 0: there has been no profile
   uint64_t started_ms, stopped_ms;
   ProfileStack* newest;
-  size_t stack_count, frame_count, block_count;
+  size_t block_count;
   ProfileSum live;
   double peak_bytes;   // of all stacks
   double noted_bytes;  // live bytes when profile_on_high was called last
@@ -89,9 +89,6 @@ class ProfileHeld {
 
 // What the stacks hold is the peak if it is one. profile_lock held.
 void profile_note_peak();
-// Calls visit(block) for each block that is a sample and in use. profile_lock held.
-template <typename Visit>
-void profiled_blocks_each(Visit visit);
 
 // Where blocks are found by their address.
 struct ProfileTable {
@@ -100,6 +97,7 @@ struct ProfileTable {
 };
 extern constinit ProfileTable profile_table;
 
+// Calls visit(block) for each block that is a sample and in use. profile_lock held.
 template <typename Visit>
 void profiled_blocks_each(Visit visit) {
   for (size_t i = 0; i < profile_table.bucket_count; i++) {

@@ -17,8 +17,6 @@
 namespace poolalloc {
 namespace {
 
-long as_long(const void* p) { return long(address_of(p)); }
-
 // Whether a file may have so many bytes: above that limit a write would end the program by a signal.
 bool may_be_written(size_t size) {
   rlimit limit{};

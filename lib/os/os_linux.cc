@@ -31,8 +31,6 @@ extern "C" __attribute__((weak)) void _IO_list_resetlock();
 namespace poolalloc {
 namespace {
 
-inline long as_long(const volatile void* p) { return long(address_of(p)); }
-
 // Where what was mapped last begins: the next mapping goes below it, so that the kernel can merge them.
 PA_NOTE constinit Atomic<uintptr_t> lowest{0};
 // What was unmapped last, or what is left of it: there a mapping that fits goes first, so that addresses are used

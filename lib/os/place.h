@@ -45,7 +45,7 @@ void os_print_stack();
 struct Mapping {
   uintptr_t start, end;
   uint64_t offset;  // of `start` in the file
-  bool is_readable, is_writable, is_executable, is_shared;
+  bool is_readable, is_writable, is_executable;
   const char* name;  // a path, or a name in brackets, cut to some length; "": none. During the visit only
 };
 // Calls visit for each mapping, by address, until it returns false. False: the list cannot be read to its end, or visit

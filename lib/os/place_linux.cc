@@ -43,11 +43,11 @@ class Mappings {
 
   // False: there are no more, or none can be read. Its name is overwritten by the next one.
   bool next(Mapping& mapping) {
-    mapping = Mapping{number(), number(), 0, false, false, false, false, name_};
+    mapping = Mapping{number(), number(), 0, false, false, false, name_};
     mapping.is_readable = get() == 'r';
     mapping.is_writable = get() == 'w';
     mapping.is_executable = get() == 'x';
-    mapping.is_shared = get() == 's';
+    get();  // whether it is shared
     get();
     mapping.offset = number();
     number(), number(), number();  // device and inode

@@ -16,8 +16,6 @@
 namespace poolalloc {
 namespace {
 
-long as_long(const void* p) { return long(address_of(p)); }
-
 // As the kernel writes entries of a folder.
 struct FolderEntry {
   uint64_t inode, offset;

@@ -6,12 +6,16 @@
 
 #include <sys/syscall.h>
 
+#include "base/bits.h"
 #include "os/fault.h"
 
 namespace poolalloc {
 
 // A system call's result: -4095..-1 is a negated errno value, everything else success.
 inline bool failed(long result) { return result < 0 && result >= -4095; }
+
+// A pointer as an argument of a system call.
+inline long as_long(const volatile void* p) { return long(address_of(p)); }
 
 inline long kernel_call(long number, long a, long b, long c, long d, long e, long f) {
 #if defined(__x86_64__)

@@ -2,7 +2,7 @@
 
 The library's symbol poolalloc_state is found in its file, and what it leads to in /proc/PID/mem.
 
-Always holds: the process is not stopped, and notices nothing, unless it is asked to trim.
+Always holds: the process is not stopped, and notices nothing, unless it is asked for something.
 """
 import dataclasses
 import fcntl

@@ -147,7 +147,7 @@ def leak_lines(profile, process):
     return lines, bool(lost)
 
 
-def end_lines(path, process):
+def end_lines(path):
     """Of a file that a process has left at its end, or at its last peak."""
     found = pprof.read(path)
     peak = report.stacks(found, frames_of(found), "peak")

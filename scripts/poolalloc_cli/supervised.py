@@ -146,7 +146,7 @@ def leaks_lines(folder, child, name):
 def profile_lines(child, name):
     from .profile import end_lines
     path = f"poolalloc-{child}.pb.gz"
-    return end_lines(path, child) if os.path.exists(path) else [
+    return end_lines(path) if os.path.exists(path) else [
         f"no profile: {name} has not come to its end, or the library did not serve it (poolalloc check {name})"]
 
 

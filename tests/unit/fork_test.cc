@@ -7,7 +7,6 @@
 #include <gtest/gtest.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -22,22 +21,10 @@
 namespace poolalloc {
 namespace {
 
+using test::in_child;
 using test::pattern_fill;
 using test::pattern_holds;
 using test::Random;
-
-// What a child of `body` ended with: 0, the number of a law, or -signal.
-template <typename Body>
-int in_child(Body body) {
-  pid_t child = fork();
-  if (child == 0) {
-    alarm(30);
-    _exit(body());
-  }
-  int status = 0;
-  if (child < 0 || waitpid(child, &status, 0) != child) return -1000;
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
 
 // Allocates and frees through every size class; the number of the law violated.
 int exercise() {

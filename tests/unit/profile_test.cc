@@ -5,7 +5,6 @@
 #include "inspect/profile.h"
 
 #include <math.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <map>
@@ -306,19 +305,16 @@ TEST_F(ProfileTest, AForkedChildGoesOnWithWhatItsParentKnew) {
     });
   }
   for (int i = 0; i < 100; i++) {
-    pid_t child = fork();
-    if (child == 0) {
-      if (known().count(block) != 1) _exit(1);
+    const int result = test::in_child([&] {
+      if (known().count(block) != 1) return 1;
       void* own = api_malloc(300);
-      if (known().count(own) != 1) _exit(2);
+      if (known().count(own) != 1) return 2;
       api_free(block);
       api_free(own);
-      if (known().count(block) + known().count(own) != 0) _exit(3);
-      _exit(0);
-    }
-    int status = -1;
-    ASSERT_EQ(waitpid(child, &status, 0), child);
-    ASSERT_EQ(status, 0) << WEXITSTATUS(status);
+      if (known().count(block) + known().count(own) != 0) return 3;
+      return 0;
+    });
+    ASSERT_EQ(result, 0);
   }
   stop = true;
   for (std::thread& each : threads) each.join();

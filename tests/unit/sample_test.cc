@@ -4,8 +4,6 @@
 // blocks, so that nearly all are served by pools; each test frees all that it allocated.
 #include <gtest/gtest.h>
 #include <math.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "heap/find.h"
 #include "heap/guard.h"
@@ -161,22 +159,19 @@ TEST_F(Sample, AForkedChildFindsEveryHeapWhole) {
     });
   }
   for (int i = 0; i < 100; i++) {
-    pid_t child = fork();
-    if (child == 0) {
+    const int result = test::in_child([&] {
       for (int j = 0; j < 2000; j++) api_free(api_malloc(size_t(j) % 1025));
       // Heaps of the threads that are gone are taken over by whoever comes by.
       for (HeapGate* each = heap_list(); each != nullptr; each = each->next) {
-        if (!heap_is_valid(*each->heap)) _exit(1);
+        if (!heap_is_valid(*each->heap)) return 1;
       }
       api_malloc_trim(0);
       for (HeapGate* each = heap_list(); each != nullptr; each = each->next) {
-        if (!heap_is_valid(*each->heap)) _exit(2);
+        if (!heap_is_valid(*each->heap)) return 2;
       }
-      _exit(0);
-    }
-    int status = -1;
-    ASSERT_EQ(waitpid(child, &status, 0), child);
-    ASSERT_EQ(status, 0) << WEXITSTATUS(status);
+      return 0;
+    });
+    ASSERT_EQ(result, 0);
   }
   stop = true;
   for (std::thread& each : threads) each.join();

@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <functional>
@@ -63,6 +65,19 @@ inline bool bytes_all(const void* p, size_t size, unsigned char value) {
 }
 inline bool pattern_holds(const void* p, size_t size, uint64_t stamp) {
   return bytes_all(p, size, pattern_byte(p, stamp));
+}
+
+// What a child of `body` ended with: its result, at most 255, or -signal.
+template <typename Body>
+int in_child(Body body) {
+  pid_t child = fork();
+  if (child == 0) {
+    alarm(30);
+    _exit(body());
+  }
+  int status = 0;
+  if (child < 0 || waitpid(child, &status, 0) != child) return -1000;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
 // Runs `body` in a thread of its own and waits for its end.
