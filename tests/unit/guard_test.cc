@@ -6,7 +6,6 @@
 #include <gtest/gtest.h>
 #include <setjmp.h>
 #include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <set>
@@ -223,8 +222,7 @@ TEST_F(GuardTest, AForkedChildGoesOn) {
     while (!stop) release(alloc(100));
   });
   for (int i = 0; i < 50; i++) {
-    pid_t child = fork();
-    if (child == 0) {
+    const int result = test::in_child([&] {
       bool is_right = p[3] == 7;
       release(p);
       // The slot that the other thread had taken is lost, and counts.
@@ -233,11 +231,9 @@ TEST_F(GuardTest, AForkedChildGoesOn) {
         is_right = q != nullptr && faults(q + 16) && (q == p || faults(p));
         release(q);
       }
-      _exit(is_right ? 0 : 1);
-    }
-    int status = -1;
-    ASSERT_EQ(waitpid(child, &status, 0), child);
-    ASSERT_EQ(status, 0);
+      return is_right ? 0 : 1;
+    });
+    ASSERT_EQ(result, 0);
   }
   EXPECT_EQ(p[3], 7);
   stop = true;

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <map>
@@ -343,19 +342,15 @@ TEST_F(ProgramHeapTest, AForkedChildUsesAHeapThatOthersWereChanging) {
   }
   void* kept = poolalloc_heap_alloc(heap, 100);
   for (int round = 0; round < 50; round++) {
-    pid_t child = fork();
-    if (child == 0) {
-      alarm(30);
+    const int result = test::in_child([&] {
       api_free(kept);
       void* block = poolalloc_heap_alloc(heap, 100);
       void* large = poolalloc_heap_alloc(heap, 100000);
       poolalloc_heap_delete(heap);
       poolalloc_heap* other = poolalloc_heap_new(nullptr);
-      _exit(block == nullptr || large == nullptr || other == nullptr || poolalloc_heap_alloc(other, 10) == nullptr);
-    }
-    int status = 1;
-    ASSERT_EQ(waitpid(child, &status, 0), child);
-    EXPECT_EQ(status, 0);
+      return block == nullptr || large == nullptr || other == nullptr || poolalloc_heap_alloc(other, 10) == nullptr;
+    });
+    EXPECT_EQ(result, 0);
   }
   stops = true;
   for (std::thread& each : threads) each.join();
