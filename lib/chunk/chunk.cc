@@ -180,16 +180,20 @@ BlockPool* slices_acquire(unsigned count, bool dense, bool* is_clean) {
   return region != nullptr ? open_and_claim(*region, chunk, request) : nullptr;
 }
 
-void slices_release(BlockPool* first, unsigned count) {
-  Chunk* chunk = chunk_of(first);
-  Region& region = *chunk->info.region;
-  unsigned index = chunk->info.index;
+void slices_reset(BlockPool* first, unsigned count) {
   for (unsigned i = 0; i < count; i++) {
     first[i].owner = nullptr;
     first[i].state = SliceState::free;
     first[i].reciprocal = 0;
     first[i].back = 0;
   }
+}
+
+void slices_release(BlockPool* first, unsigned count) {
+  Chunk* chunk = chunk_of(first);
+  Region& region = *chunk->info.region;
+  unsigned index = chunk->info.index;
+  slices_reset(first, count);
   uint64_t bits = run_mask(slice_index(first), count);
   uint64_t all = region.slices;
   // Release: publishes the reset descriptors, and the end of the use of the memory, to the next

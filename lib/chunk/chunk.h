@@ -87,6 +87,8 @@ BlockPool* slices_acquire(unsigned count, bool dense, bool* is_clean = nullptr);
 // Has the kernel provide the whole OS pages that [start, start+size) touches, in one go, if there are several; part of
 // a run of slices in use whose memory is clean.
 void pages_populate(char* start, size_t size);
+// Resets the descriptors of `count` slices to those of free ones.
+void slices_reset(BlockPool* first, unsigned count);
 // Gives `count` slices back. Their descriptors are reset here. Purges nothing: see purge_excess.
 void slices_release(BlockPool* first, unsigned count);
 // Gives back to the kernel the whole OS pages of [start, start+size), part of a run of slices in use; false: there are

@@ -8,6 +8,7 @@
 #include "chunk/region.h"
 #include "heap/holes.h"
 #include "heap/misuse.h"
+#include "heap/purge_thread.h"
 #include "heap/remote.h"
 #include "os/os.h"
 
@@ -122,6 +123,7 @@ unsigned heap_look(Heap& heap) {
     if (state == HeapState::owned) {
       if (os_clock_ms() - heap.seized_ms >= kSettled_ms) seized_take(heap, evicted);
       huge_empty.add_relaxed(heap_seize(heap, may_tear.load_relaxed()));
+      if (spares_are_idle(heap)) spares_release(heap);
     } else if (state == HeapState::orphan || state == HeapState::vanished) {
       orphan_settle(heap, evicted);
     }
@@ -170,6 +172,7 @@ void heap_evict(Heap& heap) {
     if (!lock_try_acquire(heap.gate->lock)) return;
     if (heap.gate->state.load_relaxed() == HeapState::owned) {
       heap_seize(heap, true);
+      spares_release(heap);
       if (os_barrier_others()) seized_take(heap, evicted);
     }
     lock_release(heap.gate->lock);
@@ -226,6 +229,19 @@ static PA_COLD void outside_serve(Outside wanted) {
   if (wanted == Outside::trim) heap_trim_all();
   if (auto serve = outside_profile.load_relaxed(); wanted == Outside::profile && serve != nullptr) serve();
   outside_wanted.store_release(Outside::nothing);
+}
+
+void heap_small_path_end(Heap& heap, size_t released) {
+  constexpr uint32_t kPathsBetweenLooks = 8;
+  misuse_report();
+  const bool is_due = ++heap.small_path_count % kPathsBetweenLooks == 0;
+  if (PA_LIKELY(!is_due && released == 0 && outside_wanted.load_relaxed() == Outside::nothing)) {
+    heap.paths_since_walk++;
+    return;
+  }
+  if (is_due) remote_age(heap, kPathsBetweenLooks);
+  heap_slow_path_end(kWidePoolSize + released);
+  purge_thread_look();
 }
 
 void heap_slow_path_end(size_t released) {

@@ -31,10 +31,9 @@ size_t bump_size(const BlockPool& pool, size_t block_size, unsigned pool_count) 
 
 // Puts a list that was seized back in force, unless its blocks have got back by themselves (evict.h). The
 // owner, or who holds the lock of a heap without one.
-void seized_return(Heap& heap, unsigned size_class) {
+PA_COLD void seized_return_slow(Heap& heap, unsigned size_class) {
   PoolChain& chain = heap.chains[size_class];
   Block* seized = chain.seized;
-  if (PA_LIKELY(seized == nullptr)) return;
   chain.seized = nullptr;
   FreeList& list = heap.active[size_class];
   BlockPool* pool = chain.active;
@@ -51,6 +50,10 @@ void seized_return(Heap& heap, unsigned size_class) {
     list.head = seized;
   }
   chaos_note(missing > 0 ? ChaosEvent::seized_returned : ChaosEvent::seized_found);
+}
+
+inline void seized_return(Heap& heap, unsigned size_class) {
+  if (PA_UNLIKELY(heap.chains[size_class].seized != nullptr)) seized_return_slow(heap, size_class);
 }
 
 // --- The chain of a size class ----------------------------------------------------------------------
@@ -126,15 +129,28 @@ void pool_clear(BlockPool* pool) {
   memset(start, 0, used < span ? used : span);
 }
 
-// On no chain, no live block -> gone.
-void pool_release(Heap& heap, BlockPool* pool) {
+// On no chain, no live block -> gone; its slices become spare if they `may_stay`.
+void pool_release(Heap& heap, BlockPool* pool, bool may_stay) {
+  const unsigned slices = pool->slice_count;
   pool_clear(pool);
   heap.chains[pool->size_class].pool_count--;
+  heap.slice_count -= slices;
   heap.untouched_change -= int64_t(pool_untouched(*pool));
-  heap_report_untouched(heap);
   pool_holes_forget(pool);
-  heap.released += pool->slice_count * kSliceSize;
-  slices_release(pool, pool->slice_count);
+  if (may_stay && spares_keep(heap, pool, slices)) return;
+  heap_report_untouched(heap);
+  heap.released += slices * kSliceSize;
+  slices_release(pool, slices);
+}
+
+// Slices for a pool; nullptr: no memory.
+BlockPool* pool_slices(Heap& heap, unsigned count, bool is_dense, bool* is_clean) {
+  *is_clean = false;
+  if (BlockPool* spare = spares_take(heap, count)) return spare;
+  heap_report_untouched(heap);
+  BlockPool* run = slices_acquire(count, is_dense, is_clean);
+  if (run == nullptr && spares_release(heap)) run = slices_acquire(count, is_dense, is_clean);
+  return run;
 }
 
 // Whether nearly all of a new pool is likely to be used.
@@ -147,7 +163,7 @@ bool class_is_dense(const Heap& heap, unsigned size_class) {
 BlockPool* pool_grow(Heap& heap, unsigned size_class, bool* is_clean) {
   PoolChain& chain = heap.chains[size_class];
   unsigned slices = class_slices(size_class, chain.pool_count);
-  BlockPool* pool = slices_acquire(slices, class_is_dense(heap, size_class), is_clean);
+  BlockPool* pool = pool_slices(heap, slices, class_is_dense(heap, size_class), is_clean);
   if (pool == nullptr) return nullptr;
   block_pool_init(*pool, &heap, size_class, class_size(size_class), slices_span(pool, slices));
   for (unsigned i = 1; i < slices; i++) {
@@ -155,13 +171,13 @@ BlockPool* pool_grow(Heap& heap, unsigned size_class, bool* is_clean) {
     pool[i].back = uint8_t(i);
   }
   chain.pool_count++;
+  heap.slice_count += slices;
   heap.untouched_change += int64_t(pool_untouched(*pool));
-  heap_report_untouched(heap);
   return pool;
 }
 
 bool pool_bump(Heap& heap, BlockPool* pool) {
-  if (pool_fill(heap, pool)) return true;
+  if (PA_UNLIKELY(pool_has_holes(pool)) && pool_fill(heap, pool)) return true;
   if (pool->size == pool->capacity) return false;
   size_t block_size = class_size(pool->size_class);
   size_t before = pool_untouched(*pool);
@@ -189,7 +205,7 @@ void pool_judge(Heap& heap, const BlockPool& pool) {
 void active_put_away(Heap& heap, BlockPool* pool) {
   pool_deactivate(heap, pool);
   if (pool->parked_list.count <= 0) {
-    pool_release(heap, pool);
+    pool_release(heap, pool, true);
   } else if (pool_is_full(*pool)) {
     pool_park(heap, pool);
   } else {
@@ -219,7 +235,10 @@ void heap_report_untouched(Heap& heap) {
 
 // Whether a pool's list begins with what is no block of the pool, or with a block that leads to such.
 static bool list_is_broken(const BlockPool& pool) {
-  auto is_right = [&](const Block* block) { return block == list_end(pool) || pool_find(block) == &pool; };
+  auto is_right = [&](const Block* block) {
+    const size_t offset = address_of(block) - address_of(slice_address(&pool));
+    return block == list_end(pool) || (offset < pool.slice_count * kSliceSize && block_pool_has(pool, offset));
+  };
   const Block* head = pool.list->head;
   return !is_right(head) || (head != list_end(pool) && !is_right(block_after(head, link_step(head))));
 }
@@ -264,12 +283,12 @@ void heap_pool_settle(Heap& heap, BlockPool* pool) {
     case SliceState::partial:
       if (pool->parked_list.count > 0) return;
       chain_remove(heap.chains[pool->size_class].first, pool);
-      return pool_release(heap, pool);
+      return pool_release(heap, pool, true);
     case SliceState::parked: {
       if (pool->parked_list.count > 0) return;
       int64_t live = block_pool_live(*pool);
       pool_unpark(heap, pool, live);
-      return live == 0 ? pool_release(heap, pool) : chain_push(heap.chains[pool->size_class].first, pool);
+      return live == 0 ? pool_release(heap, pool, true) : chain_push(heap.chains[pool->size_class].first, pool);
     }
     default:
       PA_VERIFY(!"a pool in none of its states");
@@ -326,7 +345,7 @@ PA_NOINLINE void heap_pool_trap(BlockPool* pool) {
     released = heap_take_released(heap);
     PA_CHECK(heap_is_valid(heap));
   }
-  heap_slow_path_end(kWidePoolSize + released);
+  heap_small_path_end(heap, released);
 }
 
 int64_t heap_pool_live(const BlockPool& pool) {
@@ -344,7 +363,7 @@ void heap_pool_vacate(Heap& heap, BlockPool* pool) {
   } else {
     pool_unpark(heap, pool, 0);
   }
-  pool_release(heap, pool);
+  pool_release(heap, pool, false);
 }
 
 // A pool without a live block, whose list is empty, starts anew.
@@ -397,6 +416,7 @@ void heap_retire(Heap& heap) {
   // A vanished thread may have counted where there is nothing (list_pop).
   for (FreeList& list : heap.active) list = FreeList{&no_block.end, 0};
   evicted_release(heap);
+  spares_release(heap);
   heap_report_untouched(heap);
   heap_loose_forget(heap);
 }
@@ -413,6 +433,7 @@ void heap_trim(Heap& heap) {
     }
   }
   evicted_release(heap);
+  spares_release(heap);
   for (PoolChain& chain : heap.chains) {
     for (BlockPool* pool = chain.first; pool != nullptr; pool = pool->next) pool_shed(heap, pool);
   }

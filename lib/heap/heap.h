@@ -20,6 +20,7 @@
 #include "chunk/density.h"
 #include "heap/sample.h"
 #include "heap/size_class.h"
+#include "heap/spares.h"
 #include "os/lock.h"
 
 namespace poolalloc {
@@ -96,18 +97,21 @@ struct alignas(kCacheLine) Heap {
   PoolChain chains[kClassCount];       // Synchronization: lock
   RemoteBatch batches[kBatchCount];    // Synchronization: while a BatchesHeld lives (evict.h)
   unsigned batch_cursor;               // Synchronization: as batches
+  unsigned batch_count;                // batches in use; in a forked child perhaps more. Synchronization: as batches
   RemoteOutbox outbox;                 // Synchronization: as batches
   uint64_t patience_from;              // the window of time that patience is from. Synchronization: owner only
   unsigned spared_count;               // of all classes; see heap_pool_trap. Synchronization: owner only
   uint64_t walked_window;              // when the chains were last walked; see holes.h. Synchronization: owner only
   uint32_t paths_since_walk;           // slow paths. Synchronization: owner only
-  uint32_t refill_count;               // see heap_alloc. Synchronization: owner only
+  uint32_t small_path_count;           // see heap_small_path_end. Synchronization: owner only
   uint32_t walk_patience;              // how many make a walk due. Synchronization: owner only
   int64_t loose;                       // this heap's part of accounts.pool_loose. Synchronization: lock
   uint32_t filled;                     // bytes of holes, not yet noted as needed again. Synchronization: lock
   Atomic<uint32_t> batches_busy;       // the owner is at its batches
   Atomic<uint32_t> batches_seized;     // or somebody else may be. Synchronization: written under lock
   uint64_t seized_ms;                  // when they, and lists, were last seized. Synchronization: lock
+  Spares spares;                       // Synchronization: lock
+  uint32_t slice_count;                // of its pools. Synchronization: lock
   size_t released;                     // bytes of pools, since somebody has looked. Synchronization: lock
   int64_t untouched_change;            // of accounts.untouched, not yet added to it. Synchronization: lock
   Density density;                     // of blocks in wide pools. Synchronization: lock
@@ -179,7 +183,8 @@ void heap_pool_settle(Heap& heap, BlockPool* pool);
 // How many live blocks a pool has at most, for whoever holds the heap's lock; what its owner frees meanwhile
 // may still be counted. -1: it is active, or its owner is about to look at it, and still needs it.
 int64_t heap_pool_live(const BlockPool& pool);
-// Releases a pool that is not active and whose live blocks are all on their way to the heap, or are to go with it.
+// Releases a pool, and its slices, that is not active and whose live blocks are all on their way to the heap, or are to
+// go with it.
 void heap_pool_vacate(Heap& heap, BlockPool* pool);
 // All blocks of the active pool are gone at once: it is as if it were new. For a program heap.
 void heap_active_restart(Heap& heap, unsigned size_class);
@@ -213,6 +218,9 @@ bool heap_is_valid(const Heap& heap);
 // At the end of every slow path that may have released so many bytes: gives memory back if too much is free,
 // and looks after threads that sleep when it is time to.
 void heap_slow_path_end(size_t released);
+// The same for the owner, after a slow path that is taken often: most release nothing, so one in some looks after what
+// is free, and each that has released something, because so much has come from other threads that pools ran empty.
+void heap_small_path_end(Heap& heap, size_t released);
 
 // --- Threads (thread.cc) -----------------------------------------------------------------------------
 

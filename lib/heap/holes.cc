@@ -14,7 +14,7 @@
 namespace poolalloc {
 namespace {
 
-// Slow paths between two walks, at the least; a walk costs about as much as a quarter as many as there are pools.
+// Slow paths between two walks, at the least, besides one for each pool, whose look costs a tenth of one.
 constexpr uint32_t kPathsBetweenWalks = short_if_chaos(64, 4);
 // The most that one walk looks for, bytes: the thread waits for it.
 constexpr int64_t kShedMost = int64_t{16} << 20;
@@ -124,6 +124,8 @@ void heap_shed_excess(Heap& heap) {
   if (PA_LIKELY(++heap.paths_since_walk < heap.walk_patience && !is_new_window)) return;
   heap.walked_window = window;
   heap.paths_since_walk = 0;
+  // All pools together have no more than may be kept of what is free in them.
+  if (slices_size() <= budget_now(Retention{}) && heap.loose == 0) return;
   LockGuard guard(heap.gate->lock);
   heap_collect(heap);
   BlockPool* last[kClassCount];
@@ -139,7 +141,7 @@ void heap_shed_excess(Heap& heap) {
       pools++;
     }
   }
-  heap.walk_patience = kPathsBetweenWalks + pools / 4;
+  heap.walk_patience = kPathsBetweenWalks + pools;
   loose_report(heap, found);
   // Large blocks first: their holes are wide.
   int64_t excess = lower(loose_excess(), kShedMost);

@@ -20,13 +20,21 @@ namespace poolalloc {
 inline HoleSet* pool_holes(const BlockPool* pool) { return chunk_of(pool)->info.holes + slice_index(pool); }
 inline uint16_t& pool_looked(const BlockPool* pool) { return chunk_of(pool)->info.looked[slice_index(pool)]; }
 
+inline bool pool_has_holes(const BlockPool* pool) {
+  const HoleSet* holes = pool_holes(pool);
+  unsigned any = 0;
+  for (unsigned i = 0; i < pool->slice_count; i++) any |= holes[i];
+  return any != 0;
+}
+// Blocks in holes.
 inline unsigned pool_hidden(const BlockPool* pool) {
+  if (PA_LIKELY(!pool_has_holes(pool))) return 0;
   return block_pool_hidden(*pool, class_size(pool->size_class), pool_holes(pool));
 }
 
 // Whether a partial pool has nothing to give.
 inline bool pool_is_full(const BlockPool& pool) {
-  return list_is_empty(pool.parked_list) && pool.size == pool.capacity && pool_hidden(&pool) == 0;
+  return list_is_empty(pool.parked_list) && pool.size == pool.capacity && !pool_has_holes(&pool);
 }
 
 // Puts blocks of a hole on the list of a pool that has none left; false: there is no hole. heap.lock held.

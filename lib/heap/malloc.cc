@@ -28,9 +28,6 @@ static PA_COLD void* shared_alloc(unsigned size_class) {
 
 // A block of a class whose list is empty.
 static PA_NOINLINE void* alloc_refilled(Heap& heap, unsigned size_class) {
-  // Most refills release nothing, so one in some looks after what is free; and each that has taken in so much mail that
-  // pools ran empty.
-  constexpr uint32_t kRefillsBetweenLooks = 8;
   Block* block = nullptr;
   size_t released;
   {
@@ -41,15 +38,7 @@ static PA_NOINLINE void* alloc_refilled(Heap& heap, unsigned size_class) {
     PA_CHECK(heap_is_valid(heap));
   }
   usage_note(1);
-  misuse_report();
-  const bool is_due = ++heap.refill_count % kRefillsBetweenLooks == 0;
-  if (is_due) remote_age(heap, kRefillsBetweenLooks);
-  if (PA_UNLIKELY(is_due || released != 0 || outside_wanted.load_relaxed() != Outside::nothing)) {
-    heap_slow_path_end(kWidePoolSize + released);
-    purge_thread_look();
-  } else {
-    heap.paths_since_walk++;
-  }
+  heap_small_path_end(heap, released);
   return block;
 }
 

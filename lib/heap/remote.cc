@@ -114,7 +114,8 @@ bool outbox_has_room(const RemoteOutbox& outbox, const BlockPool& pool) {
 }
 
 // Takes a batch out of the table and puts it into the outbox, which has room.
-void outbox_add(RemoteOutbox& outbox, RemoteBatch& batch) {
+void outbox_add(Heap& heap, RemoteBatch& batch) {
+  RemoteOutbox& outbox = heap.outbox;
   if (outbox.newest == nullptr) outbox = RemoteOutbox{nullptr, batch.last, 0, 0, 0};
   outbox.count++;
   outbox.size += batch_count(batch) * uint32_t(class_size(batch.pool->size_class));
@@ -123,6 +124,7 @@ void outbox_add(RemoteOutbox& outbox, RemoteBatch& batch) {
   message_make(batch.head, batch.last, batch_count(batch), outbox.newest);
   compiler_barrier();  // a fork between the lines finds whole messages
   outbox.newest = batch.last;
+  heap.batch_count--;
 }
 
 // What is in the outbox is out of it, before it is sent.
@@ -142,7 +144,7 @@ void outbox_send(RemoteOutbox& outbox) {
 // For a batch that has to make room: it waits for others that go to the same heap.
 void batch_put_out(Heap& heap, RemoteBatch& batch) {
   if (!outbox_has_room(heap.outbox, *batch.pool)) outbox_send(heap.outbox);
-  outbox_add(heap.outbox, batch);
+  outbox_add(heap, batch);
 }
 
 void batch_send(Heap& heap, RemoteBatch& batch) {
@@ -189,6 +191,7 @@ void batch_add(Heap& heap, RemoteBatch& batch, BlockPool* pool, Block* block) {
     batch.limit = uint16_t(batch_limit(*pool));
     batch.room = uint16_t(batch.limit - 1);
     batch.seen = batch.limit;
+    heap.batch_count++;
     compiler_barrier();
     batch.pool = pool;
     batch_age(heap);
@@ -227,7 +230,7 @@ unsigned remote_take(Heap& heap, Heap** owners) {
   for (RemoteBatch& batch : heap.batches) {
     if (batch.pool == nullptr) continue;
     if (!outbox_has_room(heap.outbox, *batch.pool)) put();
-    outbox_add(heap.outbox, batch);
+    outbox_add(heap, batch);
     chaos_note(ChaosEvent::batch_taken);
   }
   if (heap.outbox.newest != nullptr) put();
@@ -288,6 +291,7 @@ void remote_flush(Heap& heap) {
 
 void remote_age(Heap& heap, unsigned count) {
   BatchesHeld held(heap);
+  if (heap.batch_count == 0 && heap.outbox.newest == nullptr) return;
   for (; count > 0; count--) batch_age(heap);
 }
 

@@ -383,7 +383,9 @@ bool block_pool_fill(BlockPool& pool, void* base, size_t block_size, HoleSet* ho
 
 // How many frees wake a parked pool of `block_count` blocks: waking for each would activate it
 // again and again for one block.
-inline int64_t block_pool_wake_count(unsigned block_count) { return block_count >= 16 ? block_count / 8 : 1; }
+inline int64_t block_pool_wake_count(unsigned block_count) {
+  return block_count >= 16 ? block_count / 8 : block_count >= 8 ? 2 : 1;
+}
 
 // Live blocks of a pool of `block_count` blocks in this state, from its list's count.
 inline int64_t block_pool_live(SliceState state, unsigned block_count, int64_t count) {

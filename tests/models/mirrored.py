@@ -13,7 +13,7 @@ FUNCTIONS = {
     "lib/os/lock.h": ["lock_try_acquire", "lock_release"],
     "lib/pool/block_pool.h": ["list_count_add", "list_pop", "list_push", "list_count_down"],
     "lib/heap/fast.h": ["heap_malloc", "heap_free"],
-    "lib/heap/heap.cc": ["seized_return", "pool_activate", "pool_deactivate", "pool_park", "pool_unpark",
+    "lib/heap/heap.cc": ["seized_return", "seized_return_slow", "pool_activate", "pool_deactivate", "pool_park", "pool_unpark",
                          "active_put_away", "evicted_release", "heap_refill", "heap_pool_settle", "heap_pool_trap",
                          "heap_pool_live", "heap_pool_vacate", "heap_pool_evict"],
     "lib/heap/malloc.cc": ["alloc_refilled", "heap_alloc"],

@@ -41,6 +41,24 @@ TEST_F(RetentionTest, ASawToothKeepsItsMemoryAfterItsFirstRepetition) {
   }
 }
 
+TEST_F(RetentionTest, ASmallSawToothKeepsItsMemoryFromTheStartOfAProcess) {
+  // Too little for it to be known in the first window that much is claimed.
+  for (int round = 0; round < 5; round++) {
+    if (round == 2) purged = 0;
+    change(24 * kMiB, 10);
+    change(-24 * kMiB, 10);
+  }
+  EXPECT_EQ(purged, 0);
+  // At one round a second it is not worth it.
+  for (int second = 0; second < 10; second++) {
+    if (second == 5) purged = 0;
+    wait(1000);
+    change(24 * kMiB, 10);
+    change(-24 * kMiB, 10);
+  }
+  EXPECT_GT(purged, 5 * 8 * kMiB);
+}
+
 TEST_F(RetentionTest, WhatASwingHasEarnedDoesNotOutlastIt) {
   change(200 * kMiB, 100);
   for (int round = 0; round < 50; round++) {
