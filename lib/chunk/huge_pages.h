@@ -4,9 +4,9 @@
 // most of its address translation, but it is resident as a whole. So it is asked for where nearly all
 // of it is going to be used:
 //
-//   a chunk of pools of small blocks   when pools have handed out more than kHugePagesFrom, and all of their memory but
-//                                      an eighth and a few MiB: one pool of each class that the program uses is new,
-//                                      whatever the heap's size
+//   a chunk of pools of small blocks   but for the first pool of each class, when pools have handed out more than
+//                                      kHugePagesFrom, and all of their memory but an eighth and a few MiB: some pools
+//                                      are new, whatever the heap's size
 //   a large block                      when as much is in use, and it is known to be filled: by growing (extents.h), or
 //                                      because those before it were (density.h)
 //
@@ -33,8 +33,8 @@ enum class HugePages : uint8_t {
 extern constinit Atomic<HugePages> huge_pages;
 
 inline constexpr size_t kHugePageSize = size_t{2} << 20;
-// Bytes in use from which on a half-used huge page more is some per cent.
-inline constexpr int64_t kHugePagesFrom = int64_t{10} << 20;
+// Bytes in use from which on: a program that has not as much is too small for a page of 2 MiB.
+inline constexpr int64_t kHugePagesFrom = int64_t{1} << 20;
 // Bytes that the new pools of a program's classes may have untouched, in all.
 inline constexpr int64_t kNewPoolsMost = int64_t{3} << 20;
 

@@ -35,7 +35,7 @@ inline constexpr unsigned kHavingFree = kBinCount;
 // Slices of a short region, and how many of these come first: what a small process, or little address space, is served
 // from.
 inline constexpr unsigned kShortSlices = 16;
-inline constexpr unsigned kShortRegions = 4;
+inline constexpr unsigned kShortRegions = 1;
 
 struct ChunkWords {
   Atomic<uint64_t> free;

@@ -153,8 +153,9 @@ BlockPool* pool_slices(Heap& heap, unsigned count, bool is_dense, bool* is_clean
   return run;
 }
 
-// Whether nearly all of a new pool is likely to be used.
+// Whether nearly all of a new pool is likely to be used. Of a class's first one a few blocks may be all that is needed.
 bool class_is_dense(const Heap& heap, unsigned size_class) {
+  if (heap.chains[size_class].pool_count == 0) return false;
   if (class_is_narrow(size_class)) return true;
   return class_size(size_class) <= kHugeBlockMax && heap.density.is_dense();
 }
