@@ -11,7 +11,8 @@
 //            halved for every window of time that passes, and regret is never more than it
 //
 // Churn and regret count only while the program claims more than a certain volume in a window of time: what is taken
-// up more slowly costs little time when it comes from the kernel each time, less than the memory is worth.
+// up more slowly costs little time when it comes from the kernel each time, less than the memory is worth. In a
+// process's first window, when that is not known yet, regret counts.
 //
 // So a saw-tooth keeps its memory after the first repetition, until it stops.
 //
@@ -45,6 +46,7 @@ struct Retention {
   Atomic<uint64_t> window_start;    // ms
   Atomic<int64_t> volume;           // bytes claimed in the current window
   Atomic<int64_t> previous_volume;  // in the one before; or half of what it was before that, if that is more
+  Atomic<uint32_t> window_count;    // windows that began, the current one included
 };
 
 inline constexpr int64_t kRetentionWindow_ms = short_if_chaos(1000, 12);
@@ -81,6 +83,7 @@ inline void retention_note(Retention& r, int64_t level, uint64_t now_ms) {
     int64_t before = windows < 63 ? r.previous_volume.load_relaxed() >> windows : 0;
     r.previous_volume.store_relaxed(higher(volume, before));
     r.volume.store_relaxed(0);
+    r.window_count.store_relaxed(r.window_count.load_relaxed() + 1);
     // What the window that ends has drawn is what may be kept on account of it.
     int64_t draw = windows < 63 ? r.draw.load_relaxed() >> (windows - 1) : 0;
     r.regret.store_relaxed(lower(r.regret.load_relaxed(), draw));
@@ -117,8 +120,10 @@ inline void retention_note_purge(Retention& r, int64_t count) { retention_sink(r
 
 // Dirty free memory that may be kept while `in_use` bytes are used.
 inline int64_t retention_budget(const Retention& r, int64_t in_use, const RetentionPolicy& policy = kDefaultPolicy) {
-  int64_t volume = higher(r.volume.load_relaxed(), r.previous_volume.load_relaxed());
-  int64_t earned = volume > kCheapVolume ? r.churn.load_relaxed() + r.regret.load_relaxed() : 0;
+  const bool is_busy = higher(r.volume.load_relaxed(), r.previous_volume.load_relaxed()) > kCheapVolume;
+  int64_t earned = 0;
+  if (is_busy) earned = r.churn.load_relaxed();
+  if (is_busy || r.window_count.load_relaxed() <= 1) earned += r.regret.load_relaxed();
   int64_t least = higher(policy.floor.load_relaxed(), in_use / 16);
   int64_t budget = least < kUnlimited - earned ? least + earned : kUnlimited;
   int64_t below_soft = higher(policy.soft.load_relaxed() - in_use, 0);
