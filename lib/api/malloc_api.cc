@@ -37,8 +37,8 @@ void* alloc_any(size_t size, bool* zeroed) {
     return hardened_alloc(size, kBlockAlignment, Maker::malloc);
   }
   if (size > kPoolBlockMax) return large_alloc(size, kBlockAlignment, zeroed);
-  void* block = heap_malloc(size);
-  return block != nullptr ? block : heap_malloc_slow(size);
+  void* block = size <= kSmallMax ? heap_malloc(size) : heap_malloc_medium(size);
+  return PA_LIKELY(block != nullptr) ? block : heap_malloc_slow(size);
 }
 
 // A request that is a multiple of its alignment gets a block size that is one too (size_class.h): the size to ask for,
@@ -178,14 +178,20 @@ PA_NOINLINE void* malloc_slow(size_t size) {
   return malloc_hard(size);
 }
 
-void* api_calloc(size_t count, size_t size) {
-  size_t total;
-  if (PA_UNLIKELY(__builtin_mul_overflow(count, size, &total))) return checked(nullptr);
+static PA_NOINLINE void* calloc_slow(size_t total) {
   bool zeroed = false;
   void* block = checked_alloc(total, [&] { return alloc_any(total, &zeroed); });
   if (zeroed || PA_UNLIKELY(block == nullptr)) return block;
   // The whole block, for recalloc; one of the guard's ends where it was asked to.
   return memset(block, 0, PA_UNLIKELY(guard_owns(block)) ? total : api_good_size(total));
+}
+
+void* api_calloc(size_t count, size_t size) {
+  size_t total;
+  if (PA_UNLIKELY(__builtin_mul_overflow(count, size, &total))) return checked(nullptr);
+  void* block = kHardened ? nullptr : heap_malloc(total);
+  return PA_LIKELY(block != nullptr) ? memset(block, 0, class_size(kSizeClasses.small[(total + 15) / 16]))
+                                     : calloc_slow(total);
 }
 
 void* api_realloc(void* p, size_t size) {
