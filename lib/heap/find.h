@@ -4,12 +4,18 @@
 // Who may use it: heap and api. For large blocks see large_usable_size.
 #pragma once
 
-#include "pool/block_pool.h"
+#include "chunk/chunk.h"
 
 namespace poolalloc {
 
 // The pool of which p is a block; nullptr if none. The block must be live, or the answer may be out
 // of date when it is used.
 BlockPool* pool_find(const void* p);
+
+// Whether a block of this pool that has been handed out starts there.
+inline bool pool_has(const BlockPool& pool, const void* p) {
+  const size_t offset = address_of(p) - address_of(slice_address(&pool));
+  return offset < pool.slice_count * kSliceSize && block_pool_has(pool, offset);
+}
 
 }  // namespace poolalloc

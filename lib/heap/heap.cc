@@ -236,10 +236,7 @@ void heap_report_untouched(Heap& heap) {
 
 // Whether a pool's list begins with what is no block of the pool, or with a block that leads to such.
 static bool list_is_broken(const BlockPool& pool) {
-  auto is_right = [&](const Block* block) {
-    const size_t offset = address_of(block) - address_of(slice_address(&pool));
-    return block == list_end(pool) || (offset < pool.slice_count * kSliceSize && block_pool_has(pool, offset));
-  };
+  auto is_right = [&](const Block* block) { return block == list_end(pool) || pool_has(pool, block); };
   const Block* head = pool.list->head;
   return !is_right(head) || (head != list_end(pool) && !is_right(block_after(head, link_step(head))));
 }

@@ -48,7 +48,7 @@ struct RemoteBatch {
 // Blocks between head and last, both included.
 inline unsigned batch_count(const RemoteBatch& batch) { return unsigned(batch.limit - batch.room); }
 
-inline constexpr unsigned kBatchCount = 64;
+inline constexpr unsigned kBatchCount = 128;
 
 // Batches that had to make room for others and wait to be sent together; all to one heap. See remote.h.
 struct RemoteOutbox {

@@ -47,7 +47,7 @@ void message_end(Block* last, Block* next) {
 // Whether what is in a heap's mailbox may be a message: free blocks may have been written to. heap.lock held.
 bool message_is_sound(const Heap& heap, const Block* last) {
   const BlockPool* pool = pool_find(last);
-  return pool != nullptr && pool->owner == &heap && block_is_linked(last) && pool_find(message_head(last)) == pool &&
+  return pool != nullptr && pool->owner == &heap && block_is_linked(last) && pool_has(*pool, message_head(last)) &&
          message_count(last) - 1 < pool->size;
 }
 
@@ -85,24 +85,22 @@ void mailbox_push(Heap& owner, Block* newest, Block* oldest, uint32_t count) {
   if (PA_UNLIKELY(mailbox_is_due(owner, mail_count))) mailbox_look(owner);
 }
 
-// How many blocks a batch collects. Fewer and longer messages cost less, so all that a small pool has;
-// of larger blocks a few are enough, and more would keep much memory from their owner.
+// How many blocks a batch collects. Fewer and longer messages cost less; but what is under way for long is cold when it
+// comes back.
 unsigned batch_limit(const BlockPool& pool) {
-  constexpr size_t kShortBlock = 256;
-  size_t size = class_size(pool.size_class);
-  size_t bytes = size <= kShortBlock ? slices_span(&pool, 1) : kSliceSize / 4;
-  return bytes > size ? unsigned(bytes / size) : 1;
+  constexpr size_t kBytes = 16 << 10;
+  const size_t size = class_size(pool.size_class);
+  return kBytes > size ? unsigned(kBytes / size) : 1;
 }
 
 // A pool's place in a table, times 2 to the power of kShift, below which there are other bits. Neighbouring pools
-// differ, and so do those in the same places of neighbouring chunks; the chunks of the first, short regions are as if
-// they were one.
+// differ, and so do those in the same places of some neighbouring chunks: from one to the next it is 72 places.
 template <unsigned kShift>
 PA_INLINE uintptr_t pool_hash(const BlockPool* pool) {
   // Descriptors are in the first slice: below the number of the chunk all have the same bits, down to their own number.
-  constexpr unsigned kChunk = kChunkShift - log2_floor(kShortSlices);
+  constexpr unsigned kChunk = kChunkShift - 3;
   static_assert(kShift <= kDescriptorShift && kChunk >= kSliceShift);
-  return (address_of(pool) >> (kDescriptorShift - kShift)) - (address_of(pool) >> (kChunk - kShift));
+  return (address_of(pool) >> (kDescriptorShift - kShift)) + 9 * (address_of(pool) >> (kChunk - kShift));
 }
 
 Heap& outbox_owner(const RemoteOutbox& outbox) { return *pool_of(outbox.newest)->owner; }
