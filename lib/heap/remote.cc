@@ -16,7 +16,7 @@ namespace poolalloc {
 namespace {
 
 // A thread without a heap sends its first frees singly: one that only cleans up needs no heap at all.
-constexpr uint8_t kFreesWithoutHeap = 16;
+constexpr uint8_t kFreesWithoutHeap = 4;
 __thread uint8_t frees_without_heap;
 
 RemoteMessage& as_message(Block* block) { return *reinterpret_cast<RemoteMessage*>(block); }
@@ -150,6 +150,22 @@ void batch_send(Heap& heap, RemoteBatch& batch) {
   outbox_send(heap.outbox);
 }
 
+// Puts every batch out, all that go to one heap together, and calls send() for each heap.
+template <typename Send>
+void batches_put_out(Heap& heap, Send send) {
+  auto put_for = [&](const Heap* owner, unsigned from) {
+    for (unsigned i = from; i < kBatchCount; i++) {
+      if (RemoteBatch& batch = heap.batches[i]; batch.pool != nullptr && batch.pool->owner == owner)
+        outbox_add(heap, batch);
+    }
+    send();
+  };
+  if (heap.outbox.newest != nullptr) put_for(&outbox_owner(heap.outbox), 0);
+  for (unsigned i = 0; i < kBatchCount && heap.batch_count != 0; i++) {
+    if (heap.batches[i].pool != nullptr) put_for(heap.batches[i].pool->owner, i);
+  }
+}
+
 // Sends a batch, and the outbox, if it has not grown since it was last looked at. The owner is at its batches.
 void batch_age(Heap& heap) {
   RemoteBatch& batch = heap.batches[heap.batch_cursor++ % kBatchCount];
@@ -219,19 +235,13 @@ void mailbox_look(Heap& owner) {
 
 unsigned remote_take(Heap& heap, Heap** owners) {
   unsigned count = 0;
-  auto put = [&] {
+  batches_put_out(heap, [&] {
     Heap& owner = outbox_owner(heap.outbox);
     const RemoteOutbox sent = outbox_take(heap.outbox);
     mailbox_add(owner, sent.newest, sent.oldest, sent.count);
     owners[count++] = &owner;
-  };
-  for (RemoteBatch& batch : heap.batches) {
-    if (batch.pool == nullptr) continue;
-    if (!outbox_has_room(heap.outbox, *batch.pool)) put();
-    outbox_add(heap, batch);
     chaos_note(ChaosEvent::batch_taken);
-  }
-  if (heap.outbox.newest != nullptr) put();
+  });
   return count;
 }
 
@@ -281,10 +291,7 @@ PA_NOINLINE void heap_free_elsewhere(void* p, Caller caller, BlockPool* pool, He
 
 void remote_flush(Heap& heap) {
   BatchesHeld held(heap);
-  for (RemoteBatch& batch : heap.batches) {
-    if (batch.pool != nullptr) batch_put_out(heap, batch);
-  }
-  if (heap.outbox.newest != nullptr) outbox_send(heap.outbox);
+  batches_put_out(heap, [&] { outbox_send(heap.outbox); });
 }
 
 void remote_age(Heap& heap, unsigned count) {
