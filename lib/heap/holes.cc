@@ -14,7 +14,7 @@
 namespace poolalloc {
 namespace {
 
-// Slow paths between two walks, at the least, besides one for each pool, whose look costs a tenth of one.
+// Slow paths between two walks, at the least; a walk costs about as much as a quarter as many as there are pools.
 constexpr uint32_t kPathsBetweenWalks = short_if_chaos(64, 4);
 // The most that one walk looks for, bytes: the thread waits for it.
 constexpr int64_t kShedMost = int64_t{16} << 20;
@@ -141,7 +141,7 @@ void heap_shed_excess(Heap& heap) {
       pools++;
     }
   }
-  heap.walk_patience = kPathsBetweenWalks + pools;
+  heap.walk_patience = kPathsBetweenWalks + pools / 4;
   loose_report(heap, found);
   // Large blocks first: their holes are wide.
   int64_t excess = lower(loose_excess(), kShedMost);
