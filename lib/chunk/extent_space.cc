@@ -76,8 +76,6 @@ bool extents_reserve(unsigned count) {
   return true;
 }
 
-constinit Density block_density{};
-
 Extent* extent_put(uintptr_t start, size_t size, ExtentKind kind) {
   PA_ASSERT(size >= kExtentUnit && spare_records != nullptr);
   Extent* extent = spare_records;
@@ -131,7 +129,7 @@ void extent_advise(Extent* block, bool wanted) {
 
 void kind_cleaned(uintptr_t start, size_t size, ExtentKind* kind) {
   kind->state = ExtentState::clean;
-  if (!kind->is_huge || huge_pages.load_relaxed() != HugePages::adaptive || block_density.is_dense()) return;
+  if (!kind->is_huge || huge_pages.load_relaxed() != HugePages::adaptive) return;
   os_advise_huge(pointer_to<void>(start), size, false);
   kind->is_huge = false;
 }
@@ -175,10 +173,9 @@ void space_account(int64_t size) {
 }
 
 bool space_advise(void* start, size_t size) {
-  const bool is_adaptive = huge_pages.load_relaxed() == HugePages::adaptive;
-  const bool wanted = huge_pages_wanted(size >= kHugePageSize && block_density.is_dense());
-  if (wanted || !is_adaptive) os_advise_huge(start, size, wanted);
-  return wanted;
+  HugePages mode = huge_pages.load_relaxed();
+  if (mode != HugePages::adaptive) os_advise_huge(start, size, mode == HugePages::always);
+  return mode == HugePages::always;
 }
 
 Extent* space_add(size_t size, size_t alignment) {

@@ -5,7 +5,6 @@
 // Who may use it: extents.cc.
 #pragma once
 
-#include "chunk/density.h"
 #include "chunk/extent_bins.h"
 #include "os/os.h"
 
@@ -56,9 +55,8 @@ void extent_set_size(Extent* block, size_t size);
 void extent_set_huge(Extent* extent, bool is_huge);
 // Tells it, if that is worth a mapping, and if the option leaves it to us.
 void extent_advise(Extent* block, bool wanted);
-// Whether the program fills its blocks: of those with memory that was clean.
-extern constinit Density block_density;
-// What was dirty has been given back. It is for huge pages only where all new memory is.
+// What was dirty has been given back. There are no huge pages for it until they are asked for anew, so that clean
+// extents join.
 void kind_cleaned(uintptr_t start, size_t size, ExtentKind* kind);
 
 // Makes a free extent where none is, one with its neighbours of the same kind.
@@ -69,8 +67,7 @@ void free_erase(Extent* extent);
 // Takes new address space, of which `size` bytes can be had from a multiple of `alignment` on, as a clean extent; which
 // one, nullptr: no memory.
 Extent* space_add(size_t size, size_t alignment);
-// Tells the kernel of memory that is new to it what the option says for all, or else how the program's last blocks were
-// used: neighbours share a huge page only if both are for huge pages when it is touched first. Whether it is for them.
+// Tells the kernel of memory that is new to it what the option says for all; whether it has huge pages therefore.
 bool space_advise(void* start, size_t size);
 // Accounts address space that has come, or gone.
 void space_account(int64_t size);

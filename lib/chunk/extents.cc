@@ -4,6 +4,7 @@
 // Who may use it: through extent.h.
 #include "base/bits.h"
 #include "chunk/accounts.h"
+#include "chunk/density.h"
 #include "chunk/extent_map.h"
 #include "chunk/extent_space.h"
 #include "chunk/huge_pages.h"
@@ -27,6 +28,7 @@ constexpr size_t kJudgedLeast = size_t{256} << 10;
 // Of a block's size, what may be lost at the end of a dirty extent because it is too little to be an extent.
 constexpr size_t kLostShare = 16;
 
+constinit Density density{};  // of blocks with memory that was clean
 // Of blocks that were claimed for zeros. Until there are verdicts, two of them are taken to have been full: one that
 // was says enough, because memory that does not go back costs no more than before.
 constinit Density cleared_density{{0b11}, {0}};
@@ -251,7 +253,7 @@ ExtentClaim extent_claim(size_t size, size_t alignment, bool cleared) {
   if (PA_UNLIKELY(!limit_allows(extent_size))) return {nullptr, false};
   if (uintptr_t last = watched_start.load_relaxed(); last != 0) {
     watched_start.store_relaxed(0);
-    block_density.judge(pointer_to<void>(last), watched_size.load_relaxed(), BlockUse::may_be_used);
+    density.judge(pointer_to<void>(last), watched_size.load_relaxed(), BlockUse::may_be_used);
   }
   ExtentClaim claimed{nullptr, false};
   claim_or_make_room([&] {
@@ -263,7 +265,7 @@ ExtentClaim extent_claim(size_t size, size_t alignment, bool cleared) {
       watched_size.store_relaxed(block->block_size);
       watched_start.store_relaxed(extent_start(block));
     }
-    advise_fresh(block, !cleared && block_density.is_dense());
+    advise_fresh(block, !cleared && density.is_dense());
     claimed = {pointer_to<void>(extent_start(block)), block->fresh_size == block->size};
     return true;
   });
@@ -322,7 +324,7 @@ static void block_judge(const void* p) {
   if (block->is_cleared) {
     if (cleared_density.is_due()) cleared_density.judge(p, block->block_size, BlockUse::is_callers);
   } else if (block->fresh_size >= kJudgedLeast) {
-    block_density.judge(p, block->block_size, BlockUse::is_callers);
+    density.judge(p, block->block_size, BlockUse::is_callers);
   }
 }
 
