@@ -5,8 +5,8 @@
 // of it is going to be used:
 //
 //   a chunk of pools of small blocks   but for the first pool of each class, when pools have handed out more than
-//                                      kHugePagesFrom, and all of their memory but an eighth and a few MiB: some pools
-//                                      are new, whatever the heap's size
+//                                      kHugePagesFrom, and all of their memory but an eighth and a few MiB, because
+//                                      some pools are new, whatever the heap's size; but no more than a quarter
 //   a large block                      when as much is in use, and it is known to be filled: by growing (extents.h), or
 //                                      because those before it were (density.h)
 //
@@ -40,7 +40,8 @@ inline constexpr int64_t kNewPoolsMost = int64_t{3} << 20;
 
 // For a chunk of pools of small blocks, while pools have so many bytes, of which `untouched` were never handed out.
 inline bool huge_pages_fit_pools(int64_t pools, int64_t untouched) {
-  return pools - untouched >= kHugePagesFrom && untouched <= kNewPoolsMost + pools / 8;
+  const int64_t most = kNewPoolsMost + pools / 8, quarter = pools / 4;
+  return pools - untouched >= kHugePagesFrom && untouched <= (most < quarter ? most : quarter);
 }
 
 // Applies the option to what the adaptive rule says.

@@ -89,8 +89,8 @@ void mailbox_push(Heap& owner, Block* newest, Block* oldest, uint32_t count) {
 // comes back.
 unsigned batch_limit(const BlockPool& pool) {
   constexpr size_t kBytes = 16 << 10;
-  const size_t size = class_size(pool.size_class);
-  return kBytes > size ? unsigned(kBytes / size) : 1;
+  const size_t count = kBytes / class_size(pool.size_class);
+  return count > 1 ? unsigned(count) : 1;
 }
 
 // A pool's place in a table, times 2 to the power of kShift, below which there are other bits. Neighbouring pools
@@ -435,8 +435,7 @@ bool remote_has(const BlockPool& pool, const Block* block) {
     }
   }
   if (found) return true;
-  // With the lock, so that nobody collects meanwhile.
-  SignalsBlocked blocked;
+  SignalsBlocked blocked;  // and with the lock, so that nobody collects meanwhile
   bool is_mine = lock_is_mine(pool.owner->gate->lock);
   if (!is_mine && !lock_try_acquire(pool.owner->gate->lock)) return false;
   // Acquire: as in heap_collect.

@@ -382,9 +382,10 @@ bool block_pool_fill(BlockPool& pool, void* base, size_t block_size, HoleSet* ho
 // --- Counting -------------------------------------------------------------------------------------------
 
 // How many frees wake a parked pool of `block_count` blocks: waking for each would activate it
-// again and again for one block.
+// again and again for one block. What is not handed out again is not looked at, so the hardened library waits less.
 inline int64_t block_pool_wake_count(unsigned block_count) {
-  return block_count >= 16 ? block_count / 8 : block_count >= 8 ? 2 : 1;
+  if (block_count >= 16) return block_count / 8;
+  return block_count >= 8 && !kHardened ? 2 : 1;
 }
 
 // Live blocks of a pool of `block_count` blocks in this state, from its list's count.

@@ -30,7 +30,7 @@ def memory(run, build):
     program = build("huge_pages.c", "-pthread")
 
     def measure(manner, option="default"):
-        result = run([program, manner], env={"POOLALLOC_HUGE_PAGES": option}).ok()
+        result = run([program, *manner.split()], env={"POOLALLOC_HUGE_PAGES": option}).ok()
         resident, huge = map(int, result.out.split())
         return resident, huge
     return measure
@@ -45,10 +45,13 @@ def test_a_large_heap_has_them_and_is_not_larger(memory, policy):
         assert huge >= resident * 0.8
 
 
-def test_a_small_heap_has_none(memory, by_advice):
-    resident, huge = memory("small")
-    assert huge == 0
-    assert resident < 16 * MIB
+def test_a_heap_of_less_than_a_mib_has_none(memory, by_advice):
+    assert memory("small 2")[1] == 0
+
+
+@pytest.mark.parametrize("quarters", [6, 10, 16, 32])
+def test_a_small_heap_is_one_huge_page_larger_at_most(memory, by_advice, quarters):
+    assert memory(f"small {quarters}")[0] <= memory(f"small {quarters}", "off")[0] + 2 * MIB + MIB // 2
 
 
 def test_many_threads_that_use_little_have_none(memory, by_advice):
@@ -75,7 +78,7 @@ def test_blocks_of_which_that_is_not_known_have_none(memory, by_advice, manner):
     assert resident <= memory(manner, "off")[0] + 12 * MIB, huge
 
 
-@pytest.mark.parametrize("manner", ["small", "large", "threads", "sparse"])
+@pytest.mark.parametrize("manner", ["small 32", "large", "threads", "sparse"])
 @pytest.mark.parametrize("option", ["off", "always"])
 def test_the_options_work(memory, policy, manner, option):
     _, huge = memory(manner, option)

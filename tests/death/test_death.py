@@ -223,8 +223,9 @@ def combination_said(kind, size, way, where, stdout):
     block, *target = stdout.split()
     what = KINDS[kind][size]
     if kind in NOTICED_LATER:
-        # Of what has come from another thread the pool is not known.
-        what = WRITTEN if where in APART else WRITTEN_BLOCK
+        # Of a broken message from another thread the pool is not known; the first block of its list is no message.
+        is_message = where in APART and (kind != "uppermost" or size > 16384)
+        what = WRITTEN if is_message else WRITTEN_BLOCK
         return f"poolalloc: {what.format(target=block, size=block_size(size))}\n"
     return said(way, what, target=target[0], block=block, size=block_size(size))
 

@@ -55,8 +55,8 @@ static long field(const char* name) {
 
 int main(int argc, char** argv) {
   const char* manner = argc > 1 ? argv[1] : "";
-  if (strcmp(manner, "small") == 0) {
-    fill(8 * kMiB);
+  if (strcmp(manner, "small") == 0 && argc > 2) {
+    fill((size_t)atol(argv[2]) * kMiB / 4); /* quarters of a MiB */
   } else if (strcmp(manner, "large") == 0) {
     fill((size_t)256 * kMiB);
   } else if (strcmp(manner, "threads") == 0) {
