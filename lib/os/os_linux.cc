@@ -81,7 +81,7 @@ bool unmap(uintptr_t start, uintptr_t end) {
 struct Refused {
   Atomic<uintptr_t> start, end;
 };
-PA_NOTE constinit Refused refused[32]{};
+PA_NOTE constinit Refused refused[128]{};
 constinit Atomic<bool> any_refused{false};
 
 void unmap_or_note(uintptr_t start, uintptr_t end) {
