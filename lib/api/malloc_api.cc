@@ -190,8 +190,7 @@ void* api_calloc(size_t count, size_t size) {
   size_t total;
   if (PA_UNLIKELY(__builtin_mul_overflow(count, size, &total))) return checked(nullptr);
   void* block = kHardened ? nullptr : heap_malloc(total);
-  return PA_LIKELY(block != nullptr) ? memset(block, 0, class_size(kSizeClasses.small[(total + 15) / 16]))
-                                     : calloc_slow(total);
+  return PA_LIKELY(block != nullptr) ? memset(block, 0, class_size(size_class_of(total))) : calloc_slow(total);
 }
 
 void* api_realloc(void* p, size_t size) {

@@ -40,8 +40,7 @@ inline constexpr int64_t kNewPoolsMost = int64_t{3} << 20;
 
 // For a chunk of pools of small blocks, while pools have so many bytes, of which `untouched` were never handed out.
 inline bool huge_pages_fit_pools(int64_t pools, int64_t untouched) {
-  const int64_t most = kNewPoolsMost + pools / 8, quarter = pools / 4;
-  return pools - untouched >= kHugePagesFrom && untouched <= (most < quarter ? most : quarter);
+  return pools - untouched >= kHugePagesFrom && untouched <= kNewPoolsMost + pools / 8 && untouched <= pools / 4;
 }
 
 // Applies the option to what the adaptive rule says.

@@ -40,7 +40,7 @@ bool free_start_is_whole(const PoolBlock& block) {
   const uintptr_t link = __atomic_load_n(&head->link, __ATOMIC_RELAXED);
   const uintptr_t step = link ^ link_secret;
   const Block* next = block_after(head, step);
-  bool is_right = step < kReach && (next == list_end(*block.pool) || pool_find(next) == block.pool);
+  bool is_right = step < kReach && (next == list_end(*block.pool) || pool_has(*block.pool, next));
   if (link != 0 && !is_right) return is_in_hole(block);
   return zeros_are_whole(block.start + sizeof(RemoteMessage), block.start + kNear - kRecordSize);
 }

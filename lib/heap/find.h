@@ -13,9 +13,6 @@ namespace poolalloc {
 BlockPool* pool_find(const void* p);
 
 // Whether a block of this pool that has been handed out starts there.
-inline bool pool_has(const BlockPool& pool, const void* p) {
-  const size_t offset = address_of(p) - address_of(slice_address(&pool));
-  return offset < pool.slice_count * kSliceSize && block_pool_has(pool, offset);
-}
+inline bool pool_has(const BlockPool& pool, const void* p) { return block_pool_has_at(pool, slice_address(&pool), p); }
 
 }  // namespace poolalloc

@@ -15,7 +15,7 @@ BlockPool* pool_find(const void* p) {
   if (!chunk_is_open(address_of(p))) return nullptr;
   BlockPool* pool = pool_of(p);
   if (pool->owner == nullptr) return nullptr;
-  return block_pool_has(*pool, address_of(p) - address_of(slice_address(pool))) ? pool : nullptr;
+  return pool_has(*pool, p) ? pool : nullptr;
 }
 
 PA_NOINLINE void heap_free_slow(void* p, Caller caller) {

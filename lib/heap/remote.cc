@@ -111,7 +111,7 @@ bool outbox_has_room(const RemoteOutbox& outbox, const BlockPool& pool) {
   return outbox.count < kMessages && outbox.size < kSize && &outbox_owner(outbox) == pool.owner;
 }
 
-// Takes a batch out of the table and puts it into the outbox, which has room.
+// Takes a batch out of the table and puts it into the outbox, which is empty or goes to the same heap.
 void outbox_add(Heap& heap, RemoteBatch& batch) {
   RemoteOutbox& outbox = heap.outbox;
   if (outbox.newest == nullptr) outbox = RemoteOutbox{nullptr, batch.last, 0, 0, 0};
@@ -150,19 +150,19 @@ void batch_send(Heap& heap, RemoteBatch& batch) {
   outbox_send(heap.outbox);
 }
 
-// Puts every batch out, all that go to one heap together, and calls send() for each heap.
+// Takes every batch out, all that go to one heap together, and calls send(owner, outbox) for each heap.
 template <typename Send>
-void batches_put_out(Heap& heap, Send send) {
-  auto put_for = [&](const Heap* owner, unsigned from) {
+void batches_take_out(Heap& heap, Send send) {
+  auto take_for = [&](Heap* owner, unsigned from) {
     for (unsigned i = from; i < kBatchCount; i++) {
       if (RemoteBatch& batch = heap.batches[i]; batch.pool != nullptr && batch.pool->owner == owner)
         outbox_add(heap, batch);
     }
-    send();
+    send(*owner, outbox_take(heap.outbox));
   };
-  if (heap.outbox.newest != nullptr) put_for(&outbox_owner(heap.outbox), 0);
+  if (heap.outbox.newest != nullptr) take_for(&outbox_owner(heap.outbox), 0);
   for (unsigned i = 0; i < kBatchCount && heap.batch_count != 0; i++) {
-    if (heap.batches[i].pool != nullptr) put_for(heap.batches[i].pool->owner, i);
+    if (heap.batches[i].pool != nullptr) take_for(heap.batches[i].pool->owner, i);
   }
 }
 
@@ -235,12 +235,10 @@ void mailbox_look(Heap& owner) {
 
 unsigned remote_take(Heap& heap, Heap** owners) {
   unsigned count = 0;
-  batches_put_out(heap, [&] {
-    Heap& owner = outbox_owner(heap.outbox);
-    const RemoteOutbox sent = outbox_take(heap.outbox);
+  if (heap.batch_count != 0) chaos_note(ChaosEvent::batch_taken);
+  batches_take_out(heap, [&](Heap& owner, const RemoteOutbox& sent) {
     mailbox_add(owner, sent.newest, sent.oldest, sent.count);
     owners[count++] = &owner;
-    chaos_note(ChaosEvent::batch_taken);
   });
   return count;
 }
@@ -291,7 +289,8 @@ PA_NOINLINE void heap_free_elsewhere(void* p, Caller caller, BlockPool* pool, He
 
 void remote_flush(Heap& heap) {
   BatchesHeld held(heap);
-  batches_put_out(heap, [&] { outbox_send(heap.outbox); });
+  batches_take_out(
+      heap, [](Heap& owner, const RemoteOutbox& sent) { mailbox_push(owner, sent.newest, sent.oldest, sent.count); });
 }
 
 void remote_age(Heap& heap, unsigned count) {
@@ -435,7 +434,8 @@ bool remote_has(const BlockPool& pool, const Block* block) {
     }
   }
   if (found) return true;
-  SignalsBlocked blocked;  // and with the lock, so that nobody collects meanwhile
+  // With the lock, so that nobody collects meanwhile.
+  SignalsBlocked blocked;
   bool is_mine = lock_is_mine(pool.owner->gate->lock);
   if (!is_mine && !lock_try_acquire(pool.owner->gate->lock)) return false;
   // Acquire: as in heap_collect.

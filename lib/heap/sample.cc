@@ -369,7 +369,7 @@ bool meter_is_valid(const Heap& heap) {
       if (is_stop(block)) break;
       if (link_step(block) >= kSliceSize) return false;
       block = block_after(block, link_step(block));
-      if (pool_find(block) != pool) return false;
+      if (!pool_has(*pool, block)) return false;
     }
   }
   return true;

@@ -219,6 +219,12 @@ PA_INLINE bool block_pool_has(const BlockPool& pool, size_t offset) {
 #endif
 }
 
+// The same of any address, where the pool's first slice is at `base`.
+inline bool block_pool_has_at(const BlockPool& pool, const void* base, const void* p) {
+  const size_t offset = address_of(p) - address_of(base);
+  return offset < pool.slice_count * kSliceSize && block_pool_has(pool, offset);
+}
+
 // Others may read it meanwhile.
 inline void block_pool_set_size(BlockPool& pool, size_t size) {
   __atomic_store_n(&pool.size, uint16_t(size), __ATOMIC_RELAXED);
@@ -244,8 +250,7 @@ template <typename Visit>
 inline bool list_each(const BlockPool& pool, const void* base, Block* head, Visit visit) {
   unsigned most = pool.size;
   for (Block* next; head != list_end(pool); head = next) {
-    size_t offset = address_of(head) - address_of(base);
-    if (offset >= pool.slice_count * kSliceSize || !block_pool_has(pool, offset) || most-- == 0) return false;
+    if (!block_pool_has_at(pool, base, head) || most-- == 0) return false;
     next = block_after(head, link_step(head));
     visit(head);
   }
