@@ -4,7 +4,7 @@
 //     heap_malloc: pop                         heap_free: push, count down
 //     heap_malloc_medium: pop
 //     heap_malloc_slow                         heap_free_elsewhere: a block of another heap, to its batch
-//       heap_refill:                           heap_free_slow: large, interior slices, misuse
+//       list_refill:                           heap_free_slow: large, interior slices, misuse
 //         recycle, bump, advance, grow         heap_pool_trap: the pool is empty, or must wake
 //     large_alloc
 //

@@ -234,22 +234,25 @@ void heap_report_untouched(Heap& heap) {
   heap.untouched_change = 0;
 }
 
-// Whether a pool's list begins with what is no block of the pool, or with a block that leads to such.
+// Whether a pool's list begins with what is no block of the pool, or with a block that leads to such. One from which
+// list_pop takes nothing is empty, or does.
 static bool list_is_broken(const BlockPool& pool) {
   auto is_right = [&](const Block* block) { return block == list_end(pool) || pool_has(pool, block); };
   const Block* head = pool.list->head;
   return !is_right(head) || (head != list_end(pool) && !is_right(block_after(head, link_step(head))));
 }
 
-bool heap_refill(Heap& heap, unsigned size_class) {
+static bool list_refill(Heap& heap, unsigned size_class) {
   FreeList& list = heap.active[size_class];
   PoolChain& chain = heap.chains[size_class];
   // Recycle: what other threads gave back may be for the active pool.
   heap_collect(heap);
   seized_return(heap, size_class);
   if (chain.active != nullptr) {
-    if (PA_UNLIKELY(list_is_broken(*chain.active))) pool_give_up(chain.active);
-    if (!list_is_empty(list)) return true;
+    if (PA_UNLIKELY(list.head != list_end(*chain.active))) {
+      if (PA_LIKELY(!list_is_broken(*chain.active))) return true;
+      pool_give_up(chain.active);
+    }
     // Bump.
     if (pool_bump(heap, chain.active)) return true;
     if (chain.first == nullptr) pool_judge(heap, *chain.active);
@@ -261,8 +264,7 @@ bool heap_refill(Heap& heap, unsigned size_class) {
     BlockPool* pool = chain.first;
     chain_remove(chain.first, pool);
     pool_activate(heap, pool);
-    if (PA_UNLIKELY(list_is_broken(*pool))) pool_give_up(pool);
-    if (!list_is_empty(list) || pool_bump(heap, pool)) return true;
+    if (list.head != list_end(*pool) || pool_bump(heap, pool)) return true;
     active_put_away(heap, pool);
   }
   // Grow.
@@ -272,6 +274,13 @@ bool heap_refill(Heap& heap, unsigned size_class) {
   pool_activate(heap, pool);
   chain.is_clean = is_clean;
   return pool_bump(heap, pool);
+}
+
+Block* heap_pop_refilled(Heap& heap, unsigned size_class) {
+  // A pool's list may be broken when its turn comes. Then list_refill gives it up when it is asked again.
+  Block* block = nullptr;
+  while (block == nullptr && list_refill(heap, size_class)) block = list_pop(heap.active[size_class], kReach);
+  return block;
 }
 
 void heap_pool_settle(Heap& heap, BlockPool* pool) {

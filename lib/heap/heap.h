@@ -176,8 +176,8 @@ void heap_pool_trap(BlockPool* pool);
 
 // A block of the class for the owner, which nobody counts; takes the lock itself if it must. nullptr: no memory.
 void* heap_alloc(Heap& heap, unsigned size_class);
-// Makes active[size_class] non-empty by recycle, bump, advance or grow; false: no memory.
-bool heap_refill(Heap& heap, unsigned size_class);
+// The same with the lock held: where active[size_class] has run out, by recycle, bump, advance or grow.
+Block* heap_pop_refilled(Heap& heap, unsigned size_class);
 // A pool's count has become zero or less; releases or wakes it. The pool may be gone afterwards.
 void heap_pool_settle(Heap& heap, BlockPool* pool);
 // How many live blocks a pool has at most, for whoever holds the heap's lock; what its owner frees meanwhile

@@ -15,11 +15,10 @@ namespace poolalloc {
 
 // For a thread that may not have a heap of its own any more.
 static PA_COLD void* shared_alloc(unsigned size_class) {
-  void* block = nullptr;
+  Block* block;
   {
     SharedLockGuard guard(shared_heap.gate->lock);
-    FreeList& list = shared_heap.active[size_class];
-    if (!list_is_empty(list) || heap_refill(shared_heap, size_class)) block = list_pop(list, kReach);
+    block = heap_pop_refilled(shared_heap, size_class);
   }
   heap_drain_orphan(shared_heap);
   purge_excess(kWidePoolSize);
@@ -28,12 +27,12 @@ static PA_COLD void* shared_alloc(unsigned size_class) {
 
 // A block of a class whose list is empty.
 static PA_NOINLINE void* alloc_refilled(Heap& heap, unsigned size_class) {
-  Block* block = nullptr;
+  Block* block;
   size_t released;
   {
     LockGuard guard(heap.gate->lock);
     // With the lock, so that nobody takes the list away before.
-    if (heap_refill(heap, size_class)) block = list_pop(heap.active[size_class], kReach);
+    block = heap_pop_refilled(heap, size_class);
     released = heap_take_released(heap);
     PA_CHECK(heap_is_valid(heap));
   }

@@ -247,7 +247,7 @@ void* program_alloc(ProgramHeap& heap, size_t size) {
     is_refilled = PA_UNLIKELY(block == nullptr);
     if (is_refilled) {
       const unsigned pools = heap.heap.chains[c].pool_count;
-      if (heap_refill(heap.heap, c)) block = list_pop(list, kReach);
+      block = heap_pop_refilled(heap.heap, c);
       has_grown = heap.heap.chains[c].pool_count != pools;
     }
     if (block != nullptr) count_in(heap, class_size(c));

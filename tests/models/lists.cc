@@ -4,7 +4,8 @@
 // Each function mirrors the one of the same name in the library:
 //
 //   owner     list_pop, list_push, list_count_down (lib/pool/block_pool.h), heap_free (lib/heap/fast.h),
-//             heap_alloc, heap_refill, heap_pool_trap, heap_pool_settle, seized_return (lib/heap/heap.cc)
+//             heap_alloc, list_refill, heap_pop_refilled, heap_pool_trap, heap_pool_settle, seized_return
+//             (lib/heap/heap.cc)
 //   sweeper   heap_look, heap_evict, heap_seize, seized_take, is_bare (lib/heap/evict.cc), heap_pool_evict
 //   sender    mailbox_put, heap_reap, reap_some (lib/heap/remote.cc), heap_pool_live, heap_pool_vacate
 //

@@ -14,7 +14,7 @@ FUNCTIONS = {
     "lib/pool/block_pool.h": ["list_count_add", "list_pop", "list_push", "list_count_down"],
     "lib/heap/fast.h": ["heap_malloc", "heap_free"],
     "lib/heap/heap.cc": ["seized_return", "seized_return_slow", "pool_activate", "pool_deactivate", "pool_park", "pool_unpark",
-                         "active_put_away", "evicted_release", "heap_refill", "heap_pool_settle", "heap_pool_trap",
+                         "active_put_away", "evicted_release", "list_refill", "heap_pop_refilled", "heap_pool_settle", "heap_pool_trap",
                          "heap_pool_live", "heap_pool_vacate", "heap_pool_evict"],
     "lib/heap/malloc.cc": ["alloc_refilled", "heap_alloc"],
     "lib/heap/evict.h": ["batches_leave", "batches_enter", "BatchesHeld", "~BatchesHeld"],
@@ -26,7 +26,7 @@ FUNCTIONS = {
     "lib/heap/thread.cc": ["heap_detach", "heap_take", "heap_create", "heap_attach"],
 }
 ACCESS = re.compile(r"_relaxed|_acquire|_release|_seq_cst|barrier|__atomic|LockGuard|BatchesHeld|\blist(\.|->)|\blist_\w+\("
-                    r"|parked_list|seized|is_bare|pool->state|\w+_look\(|heap_pool_|heap_(collect|drain_orphan|refill)\("
+                    r"|parked_list|seized|is_bare|pool->state|\w+_look\(|heap_pool_|heap_(collect|drain_orphan|pop_refilled)\("
                     r"|mailbox_(put|add|push)|remote_(take|flush)|batch(es)?_(send|enter|leave|end|push)|outbox|orphan_push|active_put_away")
 # Policy and figures, which no model has.
 APART = re.compile(r"chaos_|PA_ASSERT|registry\.owned|mail_patience|mail_count\.store|purge_thread_look")
