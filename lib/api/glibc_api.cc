@@ -9,6 +9,7 @@
 #include "api/stats.h"
 #include "chunk/accounts.h"
 #include "heap/evict.h"
+#include "inspect/census.h"
 
 namespace poolalloc {
 
@@ -60,24 +61,41 @@ struct mallinfo api_mallinfo() {
   return info;
 }
 
+// In the shape that glibc gives it: one arena that stands for all heaps, and the sums. What glibc has in fast bins
+// there is nothing of here; `rest` is free blocks of pools.
 int api_malloc_info(int options, FILE* stream) {
   if (options != 0) return EINVAL;
-  poolalloc_stats stats = stats_gather();
-  fprintf(stream,
-          "<malloc version=\"poolalloc-%s\">\n"
-          "  <live blocks=\"%zu\" bytes=\"%zu\"/>\n"
-          "  <free bytes=\"%zu\"/>\n"
-          "  <retained bytes=\"%zu\"/>\n"
-          "  <reserved bytes=\"%zu\"/>\n"
-          "  <mapped blocks=\"%zu\" bytes=\"%zu\"/>\n"
-          "  <purged bytes=\"%zu\" again=\"%zu\"/>\n"
-          "  <budget bytes=\"%zu\"/>\n"
-          "  <peak bytes=\"%zu\"/>\n"
-          "  <threads now=\"%zu\" peak=\"%zu\"/>\n"
-          "</malloc>\n",
-          poolalloc_version(), stats.live_blocks, stats.live_bytes, stats.free_bytes, stats.retained_bytes,
-          stats.reserved_bytes, stats.mapped_blocks, stats.mapped_bytes, stats.purged_bytes, stats.needed_again_bytes,
-          stats.budget_bytes, stats.peak_bytes, stats.thread_count, stats.thread_peak);
+  Census census;
+  census_take(census);
+  const long long mapped = accounts.mapped.load_relaxed(), peak = accounts.peak.load_relaxed();
+  const unsigned long long pools = (unsigned long long)(slices_size());
+  fputs("<malloc version=\"1\">\n<heap nr=\"0\">\n<sizes>\n", stream);
+  size_t from = 1;
+  unsigned long long free_blocks = 0;
+  for (unsigned c = 0; c < kClassCount; from = class_size(c++) + 1) {
+    const unsigned long long count = census.classes[c].free;
+    free_blocks += count;
+    if (count != 0)
+      fprintf(stream, "  <size from=\"%zu\" to=\"%zu\" total=\"%llu\" count=\"%llu\"/>\n", from, class_size(c),
+              count * class_size(c), count);
+  }
+  fputs("</sizes>\n", stream);
+  auto write_sums = [&](unsigned long long space, bool with_large) {
+    fprintf(stream,
+            "<total type=\"fast\" count=\"0\" size=\"0\"/>\n<total type=\"rest\" count=\"%llu\" size=\"%llu\"/>\n",
+            free_blocks, (unsigned long long)(census.free_bytes));
+    if (with_large)
+      fprintf(stream, "<total type=\"mmap\" count=\"%llu\" size=\"%llu\"/>\n",
+              (unsigned long long)(census.large_blocks), (unsigned long long)(census.large_bytes));
+    fprintf(stream,
+            "<system type=\"current\" size=\"%llu\"/>\n<system type=\"max\" size=\"%lld\"/>\n"
+            "<aspace type=\"total\" size=\"%llu\"/>\n<aspace type=\"mprotect\" size=\"%llu\"/>\n",
+            space, peak, space, space);
+  };
+  write_sums(pools, false);
+  fputs("</heap>\n", stream);
+  write_sums((unsigned long long)(mapped), true);
+  fputs("</malloc>\n", stream);
   return 0;
 }
 

@@ -232,6 +232,11 @@ bool apply_stats(const char* value) {
     options.stats_folder = value;
     return true;
   }
+  if (strncmp(value, "json", 4) == 0 && (value[4] == 0 || (value[4] == ':' && value[5] != 0))) {
+    if (strlen(value) >= kFilePathMost) return false;
+    options.stats_file = value[4] == 0 ? "" : value + 5;
+    return true;
+  }
   uint64_t number;
   if (!parse_number(value, &number)) return false;
   options.stats = number;

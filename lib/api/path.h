@@ -4,6 +4,7 @@
 // Who may use it: api.
 #pragma once
 
+#include "base/atomic.h"
 #include "os/os.h"
 
 namespace poolalloc {
@@ -21,6 +22,28 @@ struct Path {
   }
   void put(const char* s) {
     while (*s != 0) put(*s++);
+  }
+  // The number of this process stands for %p, and % for %%.
+  void put_pattern(const char* pattern) {
+    for (const char* c = pattern; *c != 0; c++) {
+      if (c[0] != '%' || (c[1] != 'p' && c[1] != '%')) {
+        put(*c);
+      } else if (*++c == 'p') {
+        put(uint64_t(os_process_id()));
+      } else {
+        put('%');
+      }
+    }
+  }
+  // One beside `path`, for this call alone.
+  void put_part(const char* path) {
+    static constinit Atomic<uint64_t> count{0};
+    put(path);
+    put(".");
+    put(uint64_t(os_process_id()));
+    put(".");
+    put(count.add_relaxed(1));
+    put(".part");
   }
   void put(uint64_t number) {
     char digits[21];

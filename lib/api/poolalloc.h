@@ -216,6 +216,11 @@ typedef struct poolalloc_stats {
 /* Fills *stats; `size` is sizeof(poolalloc_stats) as the caller knows it, and no more is written. */
 void poolalloc_stats_get(poolalloc_stats *stats, size_t size);
 
+/* Calls write(text, length, context) with the parts of a JSON object, in their order: all that is known of the process,
+ * by size class and by heap (`poolalloc help statistics` lists every key). Gathered as poolalloc_stats_get does; allocates nothing.
+ * `write` may allocate and free. */
+void poolalloc_stats_json(void (*write)(const char *text, size_t length, void *context), void *context);
+
 /* What malloc_usable_size says of a block of `size` bytes: asking for as much costs no more memory. */
 size_t poolalloc_good_size(size_t size);
 

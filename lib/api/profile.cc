@@ -50,17 +50,6 @@ void end() {
   profile_request.is_on = false;
 }
 
-// Beside `path`, for this call alone.
-void put_part_of(Path& part, const char* path) {
-  static constinit Atomic<uint64_t> count{0};
-  part.put(path);
-  part.put(".");
-  part.put(uint64_t(os_process_id()));
-  part.put(".");
-  part.put(count.add_relaxed(1));
-  part.put(".part");
-}
-
 // A file in the place of one that is there, or a new one.
 int write_file(const char* path, bool is_new) {
   if (profile.interval == 0) return EINVAL;
@@ -68,21 +57,8 @@ int write_file(const char* path, bool is_new) {
   Mapped<Path> part;
   if (!part || !pprof_make(file)) return ENOMEM;
   if (is_new) return os_file_make(path, file.items, file.count) ? 0 : EIO;
-  put_part_of(*part, path);
+  part->put_part(path);
   return part->is_whole && os_file_replace(path, part->text, file.items, file.count) ? 0 : EIO;
-}
-
-// The path of the option's file, with the number of this process for %p.
-void put_option_path(Path& path) {
-  for (const char* c = file_pattern; *c != 0; c++) {
-    if (c[0] != '%' || (c[1] != 'p' && c[1] != '%')) {
-      path.put(*c);
-    } else if (*++c == 'p') {
-      path.put(uint64_t(os_process_id()));
-    } else {
-      path.put('%');
-    }
-  }
 }
 
 // Says once that it cannot be written.
@@ -90,7 +66,7 @@ void write_option_file() {
   static constinit Atomic<bool> is_said{false};
   Mapped<Path> path;
   if (!path) return;
-  put_option_path(*path);
+  path->put_pattern(file_pattern);
   const int error = path->is_whole ? write_file(path->text, false) : ENAMETOOLONG;
   if (error == 0 || is_said.exchange_acquire(true)) return;
   Message message;

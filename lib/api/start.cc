@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "api/export.h"
+#include "api/layout.h"
 #include "api/options.h"
 #include "api/poolalloc.h"
 #include "api/profile.h"
@@ -36,7 +37,8 @@ bool summary_wanted() {
   return options.stats != 0 && (options.stats == 1 || options.stats == uint64_t(os_process_id()));
 }
 bool figures_wanted() { return options.stats_folder != nullptr; }
-bool end_matters() { return summary_wanted() || figures_wanted() || profile_end_matters(); }
+bool json_wanted() { return options.stats_file != nullptr; }
+bool end_matters() { return summary_wanted() || figures_wanted() || json_wanted() || profile_end_matters(); }
 
 // The process whose end is this program's, if it matters: not a child of vfork, which has the memory of its parent.
 constinit Atomic<int> process{0};
@@ -49,6 +51,7 @@ void finish() {
   if (!stats_can_be_gathered() || is_over.exchange_acquire(true)) return;
   if (profile_end_matters()) profile_finish();
   if (figures_wanted()) stats_file_write(true);
+  if (json_wanted()) stats_write_json(options.stats_file);
   if (summary_wanted()) stats_print_summary();
 }
 
@@ -81,7 +84,7 @@ __attribute__((constructor(101))) void start(int, char** arguments, char** envir
   heap_start();
   os_note_start(arguments != nullptr ? arguments[0] : nullptr);
   options_read(environment);
-  if (summary_wanted()) {
+  if (summary_wanted() || json_wanted()) {
     os_keep_stderr();
     usage_tracked.store_relaxed(true);
   }
@@ -118,18 +121,17 @@ void api_exit(int status) {
 
 POOLALLOC_EXPORT const char* poolalloc_version(void) { return PA_VERSION; }
 
-// For tools that look at a running process from outside: the symbol is found in the file, the values
-// through /proc/PID/mem. Words are written by the library only, but the last one.
+// For tools that look at a running process from outside: the symbol is found in the file, all else through
+// /proc/PID/mem by what it leads to.
 struct poolalloc_state {
   char magic[16];
-  const void* mapped;    // -> int64_t, bytes
-  const void* in_use;    // -> int64_t, bytes
-  const void* accounts;  // -> Accounts (chunk/accounts.h)
-  void* wanted;          // -> uint32_t: Outside (heap/evict.h)
-  void* profile;         // -> ProfileRequest (api/profile.h)
+  const poolalloc::LayoutVariable* variables;
+  const poolalloc::LayoutNumber* numbers;
+  const unsigned* variable_count;
+  const unsigned* number_count;
 };
 extern "C" __attribute__((visibility("default"))) const poolalloc_state poolalloc_state;
 constinit const struct poolalloc_state poolalloc_state {
-  "libpoolalloc " PA_STRING(POOLALLOC_VERSION_MAJOR), &poolalloc::accounts.mapped, &poolalloc::accounts.in_use,
-      &poolalloc::accounts, &poolalloc::outside_wanted, &poolalloc::profile_request
+  "libpoolalloc " PA_STRING(POOLALLOC_VERSION_MAJOR), poolalloc::layout_variables, poolalloc::layout_numbers,
+      &poolalloc::layout_variable_count, &poolalloc::layout_number_count
 };

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "api/export.h"
+#include "api/path.h"
 #include "base/chaos.h"
 #include "chunk/accounts.h"
 #include "chunk/extent.h"
@@ -14,6 +15,9 @@
 #include "heap/heap.h"
 #include "heap/misuse.h"
 #include "heap/usage.h"
+#include "inspect/growing.h"
+#include "inspect/statistics.h"
+#include "os/mapped.h"
 #include "os/message.h"
 
 namespace poolalloc {
@@ -82,7 +86,27 @@ PA_COLD void stats_print_summary() {
   chaos_report();
 }
 
+PA_COLD void stats_write_json(const char* file) {
+  Growing<char> text;
+  Mapped<Path> path, part;
+  statistics_write(
+      poolalloc_version(),
+      [](const char* more, size_t length, void* context) { static_cast<Growing<char>*>(context)->add(more, length); },
+      &text);
+  if (!text.is_whole || !path || !part) return Message().text("the figures cannot be written: no memory").send();
+  if (*file == 0) return os_write(text.items, text.count);
+  path->put_pattern(file);
+  part->put_part(path->text);
+  if (!path->is_whole || !part->is_whole || !os_file_replace(path->text, part->text, text.items, text.count))
+    Message().text("the figures cannot be written to ").text(path->text).send();
+}
+
 }  // namespace poolalloc
+
+POOLALLOC_EXPORT void poolalloc_stats_json(void (*write)(const char* text, size_t length, void* context),
+                                           void* context) {
+  poolalloc::statistics_write(poolalloc_version(), write, context);
+}
 
 POOLALLOC_EXPORT void poolalloc_stats_get(poolalloc_stats* stats, size_t size) {
   poolalloc_stats gathered = poolalloc::stats_gather();

@@ -17,4 +17,7 @@ bool stats_can_be_gathered();
 // The summary that POOLALLOC_STATS asks for, on stderr.
 void stats_print_summary();
 
+// All figures as JSON, in a file in whose name %p is this process's number; "": on stderr.
+void stats_write_json(const char* file);
+
 }  // namespace poolalloc

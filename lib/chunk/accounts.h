@@ -27,6 +27,7 @@ struct Accounts {
   Atomic<int64_t> large;       // the part of in_use that is extents
   Atomic<int64_t> untouched;   // bytes in pools that were never handed out
   Atomic<int64_t> pool_loose;  // bytes free in partial pools that may be worth giving back (heap/holes.h)
+  Atomic<int64_t> budget;      // free memory that may be kept, as of the last look
   Retention retention;
 };
 

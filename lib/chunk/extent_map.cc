@@ -7,19 +7,10 @@
 #include "os/os.h"
 
 namespace poolalloc {
+
+constinit ExtentMap extent_map{};
+
 namespace {
-
-constexpr unsigned kLeafShift = 26;
-constexpr unsigned kBranchShift = 36;
-
-struct Leaf {
-  ExtentUnit units[size_t{1} << (kLeafShift - kExtentShift)];
-};
-struct Branch {
-  Atomic<Leaf*> leaves[size_t{1} << (kBranchShift - kLeafShift)];
-};
-
-constinit Atomic<Branch*> branches[size_t{1} << (kAddressBits - kBranchShift)]{};
 
 // Tables that are not in use yet, never touched. Synchronization: extents_lock.
 template <typename Table>
@@ -45,8 +36,8 @@ struct Spares {
     return table;
   }
 };
-PA_NOTE constinit Spares<Leaf> spare_leaves;
-PA_NOTE constinit Spares<Branch> spare_branches;
+PA_NOTE constinit Spares<ExtentMapLeaf> spare_leaves;
+PA_NOTE constinit Spares<ExtentMapBranch> spare_branches;
 
 // The table that `place` names, made if there is none; nullptr: no memory.
 template <typename Table>
@@ -59,10 +50,10 @@ Table* table_at(Atomic<Table*>& place, Spares<Table>& spares) {
   return table;
 }
 
-Atomic<Branch*>& branch_place(uintptr_t address) { return branches[address >> kBranchShift]; }
+Atomic<ExtentMapBranch*>& branch_place(uintptr_t address) { return extent_map.branches[address >> kExtentBranchShift]; }
 template <typename BranchType>
 auto& leaf_place(BranchType& branch, uintptr_t address) {
-  return branch.leaves[address % (uintptr_t{1} << kBranchShift) >> kLeafShift];
+  return branch.leaves[address % (uintptr_t{1} << kExtentBranchShift) >> kExtentLeafShift];
 }
 
 }  // namespace
@@ -70,21 +61,21 @@ auto& leaf_place(BranchType& branch, uintptr_t address) {
 ExtentUnit* extent_unit(uintptr_t address) {
   if (address >> kAddressBits != 0) return nullptr;
   // Acquire: paired with the release in table_at.
-  Branch* branch = branch_place(address).load_acquire();
+  ExtentMapBranch* branch = branch_place(address).load_acquire();
   if (branch == nullptr) return nullptr;
-  Leaf* leaf = leaf_place(*branch, address).load_acquire();
+  ExtentMapLeaf* leaf = leaf_place(*branch, address).load_acquire();
   if (leaf == nullptr) return nullptr;
-  return &leaf->units[address % (uintptr_t{1} << kLeafShift) >> kExtentShift];
+  return &leaf->units[address % (uintptr_t{1} << kExtentLeafShift) >> kExtentShift];
 }
 
 Extent* extent_from(uintptr_t address) {
   while (address >> kAddressBits == 0) {
-    const Branch* branch = branch_place(address).load_acquire();
-    const Leaf* leaf = branch != nullptr ? leaf_place(*branch, address).load_acquire() : nullptr;
+    const ExtentMapBranch* branch = branch_place(address).load_acquire();
+    const ExtentMapLeaf* leaf = branch != nullptr ? leaf_place(*branch, address).load_acquire() : nullptr;
     // What has no table is passed over as a whole.
-    unsigned step = branch == nullptr ? kBranchShift : leaf == nullptr ? kLeafShift : kExtentShift;
+    unsigned step = branch == nullptr ? kExtentBranchShift : leaf == nullptr ? kExtentLeafShift : kExtentShift;
     if (step == kExtentShift) {
-      const ExtentUnit& unit = leaf->units[address % (uintptr_t{1} << kLeafShift) >> kExtentShift];
+      const ExtentUnit& unit = leaf->units[address % (uintptr_t{1} << kExtentLeafShift) >> kExtentShift];
       Extent* extent = unit.starting.load_relaxed();
       if (extent != nullptr && extent->start.load_relaxed() >= address) return extent;
     }
@@ -104,7 +95,7 @@ Extent* extent_around(uintptr_t address) {
 }
 
 bool extent_map_cover(uintptr_t start, size_t size) {
-  constexpr uintptr_t kLeafSize = uintptr_t{1} << kLeafShift;
+  constexpr uintptr_t kLeafSize = uintptr_t{1} << kExtentLeafShift;
   if ((start + size - 1) >> kAddressBits != 0) return false;
   const uintptr_t first = round_down(start, kLeafSize);
   // All that are missing in one mapping.
@@ -112,14 +103,15 @@ bool extent_map_cover(uintptr_t start, size_t size) {
   for (uintptr_t at = first; at < start + size; at += kLeafSize) missing += extent_unit(at) == nullptr;
   if (!spare_leaves.reserve(missing)) return false;
   for (uintptr_t at = first; at < start + size; at += kLeafSize) {
-    Branch* branch = table_at(branch_place(at), spare_branches);
+    ExtentMapBranch* branch = table_at(branch_place(at), spare_branches);
     if (branch == nullptr || table_at(leaf_place(*branch, at), spare_leaves) == nullptr) return false;
   }
   return true;
 }
 
 bool extent_map_reserve(size_t size) {
-  return spare_branches.reserve((size >> kBranchShift) + 2) && spare_leaves.reserve((size >> kLeafShift) + 2);
+  return spare_branches.reserve((size >> kExtentBranchShift) + 2) &&
+         spare_leaves.reserve((size >> kExtentLeafShift) + 2);
 }
 
 void extent_map_forget_spares() { spare_leaves.count = spare_branches.count = 0; }

@@ -17,6 +17,20 @@ struct ExtentUnit {
   Extent* ending;            // the one that ends in it. Synchronization: extents_lock
 };
 
+inline constexpr unsigned kExtentLeafShift = 26;
+inline constexpr unsigned kExtentBranchShift = 36;
+
+struct ExtentMapLeaf {
+  ExtentUnit units[size_t{1} << (kExtentLeafShift - kExtentShift)];
+};
+struct ExtentMapBranch {
+  Atomic<ExtentMapLeaf*> leaves[size_t{1} << (kExtentBranchShift - kExtentLeafShift)];
+};
+struct ExtentMap {
+  Atomic<ExtentMapBranch*> branches[size_t{1} << (kAddressBits - kExtentBranchShift)];
+};
+extern constinit ExtentMap extent_map;
+
 // The entry of the unit that contains the address; nullptr: there is none.
 ExtentUnit* extent_unit(uintptr_t address);
 

@@ -157,6 +157,8 @@ void purge_excess(size_t released) {
   // So that what was kept for a program that has stopped taking memory is forgotten while it does little.
   retention_note(accounts.retention, accounts.used_free.load_relaxed(), os_clock_ms());
   int64_t budget = budget_now(accounts.retention);
+  // For tools outside. All threads share the line.
+  if (accounts.budget.load_relaxed() != budget) accounts.budget.store_relaxed(budget);
   int64_t dirty = accounts.dirty_free.load_relaxed();
   int64_t futile = futile_below.load_relaxed();
   if (PA_UNLIKELY(futile > dirty + kFutileStep)) futile_below.store_relaxed(futile = dirty + kFutileStep);

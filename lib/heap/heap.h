@@ -99,6 +99,9 @@ struct alignas(kCacheLine) Heap {
   unsigned batch_cursor;               // Synchronization: as batches
   unsigned batch_count;                // batches in use; in a forked child perhaps more. Synchronization: as batches
   RemoteOutbox outbox;                 // Synchronization: as batches
+  uint32_t sent[kClassCount];          // blocks sent home, in all; may wrap around. Synchronization: as batches
+  uint64_t sent_messages;              // Synchronization: as batches
+  uint32_t taken[kClassCount];         // blocks of this heap that came from others, the same. Synchronization: lock
   uint64_t patience_from;              // the window of time that patience is from. Synchronization: owner only
   unsigned spared_count;               // of all classes; see heap_pool_trap. Synchronization: owner only
   uint64_t walked_window;              // when the chains were last walked; see holes.h. Synchronization: owner only

@@ -16,11 +16,9 @@ namespace poolalloc {
 constinit Atomic<MisusePolicy> misuse_policy{MisusePolicy::abort};
 constinit Atomic<ForeignPolicy> foreign_policy{ForeignPolicy::warn};
 __thread MisuseNote misuse_note;
+constinit MisuseCounts misuse_counts{};
 
 namespace {
-
-constinit Atomic<uint64_t> foreign_seen{0};
-constinit Atomic<uint64_t> misuse_seen{0};
 
 // Reports under MisusePolicy::warn, at the most.
 constexpr uint64_t kReportsMost = 100;
@@ -39,7 +37,7 @@ const char* name_of(Caller caller) {
 }
 
 void report_foreign(Caller caller, const void* p) {
-  bool first = foreign_seen.add_relaxed(1) == 0;
+  bool first = misuse_counts.foreign.add_relaxed(1) == 0;
   ForeignPolicy policy = foreign_policy.load_relaxed();
   if (policy == ForeignPolicy::ignore || (policy == ForeignPolicy::warn && !first)) return;
   Message message;
@@ -151,7 +149,7 @@ void misuse_written_free(const void* p, size_t size) {
 }
 
 void misuse_say(Lines& message, const GuardView* guarded) {
-  uint64_t before = misuse_seen.add_relaxed(1);
+  uint64_t before = misuse_counts.certain.add_relaxed(1);
   MisusePolicy policy = misuse_policy.load_relaxed();
   if (policy == MisusePolicy::ignore || (policy == MisusePolicy::warn && before >= kReportsMost)) return;
   message.send();
@@ -217,8 +215,5 @@ void misuse_report_slow() {
   misuse_note = {nullptr, 0};
   misuse_written_free(noted.block, noted.size);
 }
-
-uint64_t foreign_count() { return foreign_seen.load_relaxed(); }
-uint64_t misuse_count() { return misuse_seen.load_relaxed(); }
 
 }  // namespace poolalloc

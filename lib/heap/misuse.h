@@ -81,8 +81,12 @@ inline void misuse_report() {
   if (PA_UNLIKELY(misuse_note.block != nullptr)) misuse_report_slow();
 }
 
-// How often there was a foreign pointer, and how often what is certain.
-uint64_t foreign_count();
-uint64_t misuse_count();
+// How often there was what is certain, and how often a foreign pointer.
+struct MisuseCounts {
+  Atomic<uint64_t> certain, foreign;
+};
+extern constinit MisuseCounts misuse_counts;
+inline uint64_t misuse_count() { return misuse_counts.certain.load_relaxed(); }
+inline uint64_t foreign_count() { return misuse_counts.foreign.load_relaxed(); }
 
 }  // namespace poolalloc

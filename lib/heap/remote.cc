@@ -8,70 +8,20 @@
 #include "chunk/purge.h"
 #include "chunk/region.h"
 #include "heap/evict.h"
-#include "heap/find.h"
-#include "heap/misuse.h"
+#include "heap/mail.h"
 #include "heap/program_heap.h"
 
 namespace poolalloc {
+
+constinit Atomic<uint32_t> remote_sent_without_heap[kClassCount]{};
+
 namespace {
 
 // A thread without a heap sends its first frees singly: one that only cleans up needs no heap at all.
 constexpr uint8_t kFreesWithoutHeap = 4;
 __thread uint8_t frees_without_heap;
 
-RemoteMessage& as_message(Block* block) { return *reinterpret_cast<RemoteMessage*>(block); }
-const RemoteMessage& as_message(const Block* block) { return *reinterpret_cast<const RemoteMessage*>(block); }
-
-// The parts of a message, by its block.
-Block* message_head(const Block* last) { return block_after(last, link_step(last)); }
-Block* message_below(const Block* last) {
-  return pointer_to<Block>((as_message(last).below_and_count ^ link_secret) >> 16);
-}
-unsigned message_count(const Block* last) { return (as_message(last).below_and_count ^ link_secret) & 0xffff; }
-
-// Makes a batch a message, with others below it.
-void message_make(Block* head, Block* last, unsigned count, const Block* below) {
-  as_message(last) = {link_to(last, head), (uint64_t(address_of(below)) << 16 | count) ^ link_secret};
-}
-void message_set_below(Block* last, const Block* below) {
-  message_make(message_head(last), last, message_count(last), below);
-}
-
-// Makes a message a free block like others, before `next`.
-void message_end(Block* last, Block* next) {
-  // Free blocks are zero there, but for their links.
-  if constexpr (kHardened) as_message(last).below_and_count = 0;
-  last->link = link_to(last, next);
-}
-
-// Whether what is in a heap's mailbox may be a message: free blocks may have been written to. heap.lock held.
-bool message_is_sound(const Heap& heap, const Block* last) {
-  const BlockPool* pool = pool_find(last);
-  return pool != nullptr && pool->owner == &heap && block_is_linked(last) && pool_has(*pool, message_head(last)) &&
-         message_count(last) - 1 < pool->size;
-}
-
-// Calls visit(message) for each message from `message` on, which may take it away. heap.lock held. Where one is broken,
-// it and what is below are lost.
-template <typename Visit>
-void messages_each(const Heap& heap, Block* message, Visit visit) {
-  for (Block* below; message != nullptr; message = below) {
-    if (PA_UNLIKELY(!message_is_sound(heap, message))) return links_give_up(message);
-    below = message_below(message);
-    visit(message);
-  }
-}
-
-// Messages from `newest` down to `oldest`.
-void mailbox_put(Heap& owner, Block* newest, Block* oldest) {
-  Block* below = owner.mailbox.load_relaxed();
-  do {
-    message_set_below(oldest, below);
-    // Release: publishes the batches and all that was done with their blocks to the collector.
-  } while (!owner.mailbox.cas_weak_release(below, newest));
-}
-
-// The same for messages that are new; how many there are now.
+// Puts messages that are new into a mailbox, from `newest` down to `oldest`; how many there are now.
 uint32_t mailbox_add(Heap& owner, Block* newest, Block* oldest, uint32_t count) {
   mailbox_put(owner, newest, oldest);
   return owner.mail_count.add_relaxed(count) + count;  // at once, while the line is here
@@ -93,16 +43,6 @@ unsigned batch_limit(const BlockPool& pool) {
   return count > 1 ? unsigned(count) : 1;
 }
 
-// A pool's place in a table, times 2 to the power of kShift, below which there are other bits. Neighbouring pools
-// differ, and so do those in the same places of some neighbouring chunks: from one to the next it is 72 places.
-template <unsigned kShift>
-PA_INLINE uintptr_t pool_hash(const BlockPool* pool) {
-  // Descriptors are in the first slice: below the number of the chunk all have the same bits, down to their own number.
-  constexpr unsigned kChunk = kChunkShift - 3;
-  static_assert(kShift <= kDescriptorShift && kChunk >= kSliceShift);
-  return (address_of(pool) >> (kDescriptorShift - kShift)) + 9 * (address_of(pool) >> (kChunk - kShift));
-}
-
 Heap& outbox_owner(const RemoteOutbox& outbox) { return *pool_of(outbox.newest)->owner; }
 
 bool outbox_has_room(const RemoteOutbox& outbox, const BlockPool& pool) {
@@ -116,7 +56,10 @@ void outbox_add(Heap& heap, RemoteBatch& batch) {
   RemoteOutbox& outbox = heap.outbox;
   if (outbox.newest == nullptr) outbox = RemoteOutbox{nullptr, batch.last, 0, 0, 0};
   outbox.count++;
-  outbox.size += batch_count(batch) * uint32_t(class_size(batch.pool->size_class));
+  const unsigned c = batch.pool->size_class;
+  outbox.size += batch_count(batch) * uint32_t(class_size(c));
+  heap.sent[c] += batch_count(batch);
+  heap.sent_messages++;
   batch.pool = nullptr;
   compiler_barrier();
   message_make(batch.head, batch.last, batch_count(batch), outbox.newest);
@@ -222,6 +165,7 @@ void message_splice(Heap& heap, Block* last) {
   message_end(last, list.head);
   list.head = head;
   list.count -= count;
+  heap.taken[pool->size_class] += unsigned(count);
   if (list.count <= 0) heap_pool_settle(heap, pool);
 }
 
@@ -252,6 +196,7 @@ void remote_free(Block* block, BlockPool* pool) {
     heap = one_of_few ? nullptr : heap_attach();
     if (heap == nullptr || heap == pool->owner) {
       message_make(block, block, 1, nullptr);
+      remote_sent_without_heap[pool->size_class].add_relaxed(1);
       return mailbox_push(*pool->owner, block, block, 1);
     }
   }
@@ -306,95 +251,6 @@ void heap_collect(Heap& heap) {
   heap.mail_count.store_relaxed(0);
   heap.mail_patience.store_relaxed(kMailPatience);
   messages_each(heap, message, [&](Block* each) { message_splice(heap, each); });
-}
-
-namespace {
-
-// The messages for one pool, made one.
-struct Mail {
-  BlockPool* pool;  // nullptr: unused
-  Block* head;
-  Block* last;
-  unsigned count;
-};
-constexpr unsigned kMailTable = 32;  // on a stack that may be small
-constexpr int kReapPasses = 8;       // over what is left; the owner may be waiting for its lock
-
-void mail_add(Mail& mail, BlockPool* pool, Block* last) {
-  Block* head = message_head(last);
-  if (mail.pool == nullptr) mail = Mail{pool, list_end(*pool), last, 0};
-  mail.count += message_count(last);
-  message_end(last, mail.head);
-  mail.head = head;
-}
-
-// What became of messages that were looked at.
-struct Reaped {
-  uint32_t kept;      // put back
-  uint32_t released;  // pools
-};
-
-// Handles as many pools as the table can tell apart; returns the messages for others.
-Block* reap_some(Heap& heap, Block* message, Reaped& reaped) {
-  Mail table[kMailTable] = {};
-  Block* others = nullptr;
-  messages_each(heap, message, [&](Block* each) {
-    BlockPool* pool = pool_of(each);
-    Mail& mail = table[pool_hash<0>(pool) % kMailTable];
-    if (mail.pool == nullptr || mail.pool == pool) {
-      mail_add(mail, pool, each);
-    } else {
-      message_set_below(each, others);
-      others = each;
-    }
-  });
-  for (const Mail& mail : table) {
-    if (mail.pool == nullptr) continue;
-    // The count of live blocks may be out of date, but never too low, and what is in the mail is live. So if
-    // they are equal, the owner has no block of the pool in its hands, and is done with the last it had: that
-    // one's count-down did not reach zero, or there would be no answer.
-    if (heap_pool_live(*mail.pool) == int64_t(mail.count)) {
-      chaos_note(ChaosEvent::pool_vacated);
-      heap_pool_vacate(heap, mail.pool);
-      reaped.released++;
-    } else {
-      message_make(mail.head, mail.last, mail.count, nullptr);
-      mailbox_put(heap, mail.last, mail.last);
-      reaped.kept++;
-      chaos_note(ChaosEvent::mail_put_back);
-    }
-  }
-  return others;
-}
-
-}  // namespace
-
-void heap_reap(Heap& heap) {
-  SignalsBlocked blocked;
-  if (!lock_try_acquire(heap.gate->lock)) return;  // by the owner, or by one who is at it
-  // Acquire: as in heap_collect.
-  Block* message = heap.mailbox.exchange_acquire(nullptr);
-  heap.mail_count.store_relaxed(0);
-  Reaped reaped{0, 0};
-  uint32_t released_before;
-  // Where a pass releases nothing, the next ones are not likely to.
-  int passes = 0;
-  do {
-    released_before = reaped.released;
-    message = reap_some(heap, message, reaped);
-  } while (message != nullptr && ++passes < kReapPasses && reaped.released != released_before);
-  for (Block* below; message != nullptr; message = below, reaped.kept++) {
-    below = message_below(message);
-    mailbox_put(heap, message, message);
-  }
-  // Twice as many again before the next look, so that looks cost less than sending does; more after one in vain: the
-  // sweeps look, too.
-  heap.mail_patience.store_relaxed(kMailPatience + (reaped.released != 0 ? 2 : 8) * reaped.kept);
-  lock_release(heap.gate->lock);
-  // As in heap_drain_orphan: its thread may have ended meanwhile, and who found the lock taken has left its
-  // message to this thread.
-  fence_seq_cst();
-  if (PA_UNLIKELY(heap.gate->state.load_relaxed() != HeapState::owned)) heap_drain_orphan(heap);
 }
 
 void heap_drain_orphan(Heap& heap) {

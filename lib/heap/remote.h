@@ -37,6 +37,10 @@ struct RemoteMessage {
 static_assert(sizeof(RemoteMessage) <= kBlockAlignment, "fits into the smallest block");
 static_assert(kAddressBits <= 48, "an address and a count share a word");
 
+// Blocks sent home by threads without a heap, by size class; may wrap around. With Heap::sent and Heap::taken, and what
+// is in batches, this says how many are under way.
+extern constinit Atomic<uint32_t> remote_sent_without_heap[kClassCount];
+
 // Frees a block of another heap's pool. Never fails; may attach a heap to the calling thread.
 void remote_free(Block* block, BlockPool* pool);
 

@@ -39,6 +39,8 @@ struct UsageKept {
   }
 };
 extern constinit UsageKept usage_kept;
+// What is kept counts as live for heaps and extents: takes it out of figures that were taken from there.
+void usage_take_kept_out(Usage& usage);
 
 // Synchronization: set once at start-up.
 extern constinit Atomic<bool> usage_tracked;

@@ -61,6 +61,13 @@ void* os_move(void* p, size_t old_size, size_t new_size);
 enum class WordState : uint8_t { unreadable, zero, set };
 WordState os_word_look(const void* p);
 
+// System calls that the library has made, by kind, but for those that reading files takes.
+enum class OsCall : uint8_t { map, unmap, move, advise, protect, wait, other };
+inline constexpr unsigned kOsCallKinds = unsigned(OsCall::other) + 1;
+// Synchronization: atomic.
+extern constinit Atomic<uint64_t> os_calls[kOsCallKinds];
+inline uint64_t os_call_count(OsCall kind) { return os_calls[unsigned(kind)].load_relaxed(); }
+
 // Milliseconds of a clock that never goes back; advances in steps of a few.
 uint64_t os_clock_ms();
 // Since 1970.

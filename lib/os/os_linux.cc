@@ -163,6 +163,8 @@ __thread unsigned signals_blocked;
 
 }  // namespace
 
+constinit Atomic<uint64_t> os_calls[kOsCallKinds]{};
+
 size_t os_page_size() {
   static constinit Atomic<size_t> cached{0};
   size_t size = cached.load_relaxed();

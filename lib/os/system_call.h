@@ -8,6 +8,7 @@
 
 #include "base/bits.h"
 #include "os/fault.h"
+#include "os/os.h"
 
 namespace poolalloc {
 
@@ -43,7 +44,27 @@ inline long kernel_call(long number, long a, long b, long c, long d, long e, lon
 #endif
 }
 
+constexpr OsCall os_call_kind(long number) {
+  switch (number) {
+    case SYS_mmap:
+      return OsCall::map;
+    case SYS_munmap:
+      return OsCall::unmap;
+    case SYS_mremap:
+      return OsCall::move;
+    case SYS_madvise:
+      return OsCall::advise;
+    case SYS_mprotect:
+      return OsCall::protect;
+    case SYS_futex:
+      return OsCall::wait;
+    default:
+      return OsCall::other;
+  }
+}
+
 inline long system_call(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0) {
+  os_calls[unsigned(os_call_kind(number))].add_relaxed(1);
   if constexpr (kHasFaults) {
     if (StandIn answer = stand_in.load_relaxed()) return answer(number, {a, b, c, d, e, f});
   }

@@ -20,6 +20,18 @@ def options_lines():
     return lines
 
 
+def statistics_lines():
+    lines = ["Keys of `poolalloc stats --json`, poolalloc_stats_json and POOLALLOC_STATS=json; bytes where nothing else is said.", ""]
+    section = None
+    for of, key, meaning in places.statistics_table():
+        if of != section:
+            section = of
+            lines.append(f"{section}: a list, one for each size class that has pools" if section == "classes" else
+                         f"{section}: a list, with the kind of each and the name of the program's" if section == "heaps" else section)
+        lines.append(f"  {key:18} {meaning}")
+    return lines
+
+
 def check(target):
     from .amounts import size_text
     if target.isdigit():
@@ -28,12 +40,12 @@ def check(target):
         if not process.is_loaded:
             print(f"no: process {target} has not loaded libpoolalloc")
             return 1
-        sample = process.sample()
-        if sample.mapped == 0 and sample.in_use == 0:
+        accounts = process.accounts()
+        if accounts("mapped") == 0 and accounts("in_use") == 0:
             print(f"no: process {target} has loaded libpoolalloc but allocated nothing from it")
             return 1
-        print(f"yes: libpoolalloc serves process {target} ({size_text(sample.in_use)} in use, "
-              f"{size_text(sample.mapped)} of address space)")
+        print(f"yes: libpoolalloc serves process {target} ({size_text(accounts('in_use'))} in use, "
+              f"{size_text(accounts('mapped'))} of address space)")
         return 0
     from .check import check_program
     verdict, before = check_program(target)
@@ -51,6 +63,8 @@ def bench(words):
 def show_help(whole, commands, topic):
     if topic == "options":
         print("\n".join(options_lines()))
+    elif topic == "statistics":
+        print("\n".join(statistics_lines()))
     elif topic is None:
         whole.print_help()
     elif topic in commands.choices:

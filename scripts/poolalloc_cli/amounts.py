@@ -16,6 +16,10 @@ def size_text(count):
     return f"{count} B" if units[0] == "B" else f"{amount:.1f} {units[0]}"
 
 
+def share(part, whole):
+    return f"{100 * part / whole:.1f} %" if whole else "-"
+
+
 def time_text(seconds):
     if seconds < 1:
         return f"{seconds * 1000:.3g} ms"

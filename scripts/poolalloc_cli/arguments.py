@@ -64,5 +64,5 @@ def parser():
     command("options", "print the table of options")
     command("version", "print the version and where the library is")
     help_command = command("help", "print what there is, or the table of options")
-    help_command.add_argument("topic", nargs="?", metavar="options|COMMAND")
+    help_command.add_argument("topic", nargs="?", metavar="options|statistics|COMMAND")
     return whole, commands

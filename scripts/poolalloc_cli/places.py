@@ -21,9 +21,9 @@ class Failed(Exception):
         self.status = status
 
 
-# What the shell script has said: the folder of the sources ("": installed), options.def, poolalloc.h, packages.sh, and the
-# library, by a path without spaces and colons, at which LD_PRELOAD splits.
-SETTINGS = {"root": "", "options": "", "header": "", "installer": "", "library": ""}
+# What the shell script has said: the folder of the sources ("": installed), options.def, statistics.def, poolalloc.h, packages.sh,
+# and the library, by a path without spaces and colons, at which LD_PRELOAD splits.
+SETTINGS = {"root": "", "options": "", "statistics": "", "header": "", "installer": "", "library": ""}
 
 
 def take_settings(words):
@@ -48,6 +48,15 @@ def options_table():
     """(name, when it can be set, default, values, meaning) of every option."""
     text = pathlib.Path(SETTINGS["options"]).read_text()
     return re.findall(r'^OPTION\((\w+), (\w+), "([^"]*)", "([^"]*)", "(.*)"\)$', text, re.M)
+
+
+def statistics_table():
+    """(section, key, meaning) of each figure of a process; of size classes and heaps the section is "classes", "heaps"."""
+    text = pathlib.Path(SETTINGS["statistics"]).read_text()
+    rows = re.findall(r'^STATISTIC\((\w+), (\w+), .*, "(.*)"\)$', text, re.M)
+    for kind, section in ("CLASS", "classes"), ("HEAP", "heaps"):
+        rows += [(section, *row) for row in re.findall(rf'^{kind}_STATISTIC\((\w+), .*, "(.*)"\)$', text, re.M)]
+    return rows
 
 
 def version():

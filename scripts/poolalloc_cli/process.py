@@ -4,7 +4,6 @@ The library's symbol poolalloc_state is found in its file, and what it leads to 
 
 Always holds: the process is not stopped, and notices nothing, unless it is asked for something.
 """
-import dataclasses
 import fcntl
 import pathlib
 import re
@@ -12,28 +11,16 @@ import struct
 import time
 
 from .elf import Elf
+from .memory import Memory
 from .places import Failed
+from .snapshot import Snapshot
 
-MAGIC = b"libpoolalloc 0\0\0"
-# Words of Accounts (lib/chunk/accounts.h), in their order.
-ACCOUNTS = ["in_use", "peak", "dirty_free", "used_free", "mapped", "purged", "large", "untouched"]
 # Outside (lib/heap/evict.h).
 NOTHING, TRIM, PROFILE = 0, 1, 3
 # ProfileRequest (lib/api/profile.h): size, is_on, interval, error, path.
 REQUEST = struct.Struct("<IIQI256s4x")
 STOP = (1 << 64) - 1
 PATIENCE_SECONDS = 5
-
-
-@dataclasses.dataclass
-class Sample:
-    in_use: int
-    peak: int
-    kept: int
-    mapped: int
-    purged: int
-    large: int
-    resident: int
 
 
 class Process:
@@ -48,21 +35,24 @@ class Process:
             raise Failed(f"no process {pid}", 1) from None
         except PermissionError:
             raise Failed(f"no right to look at process {pid}", 1) from None
-        mapped = re.search(r"^([0-9a-f]+)-\S+ \S+ \S+ \S+ \d+ +(/.*/libpoolalloc(-secure)?\.so.*)$", maps, re.M)
-        self.is_loaded = mapped is not None
-        if not mapped:
+        # Their first parts. Where both libraries are loaded, one of them has memory.
+        found = re.findall(r"^([0-9a-f]+)-\S+ \S+ 00000000 \S+ \d+ +(/.*/libpoolalloc(?:-secure)?\.so.*)$", maps, re.M)
+        self.is_loaded = bool(found)
+        if not found:
             return
-        start, path = int(mapped[1], 16), mapped[2]
-        self.file = file = pathlib.Path(f"/proc/{pid}/root{path}")
+        memories = [self.library_at(int(start, 16), path) for start, path in found]
+        has_memory = [each for each in memories if each[0].variable("accounts", "Accounts")("mapped") != 0]
+        self.memory, self.file = (has_memory or memories)[0]
+        self.wanted, self.request = self.memory.address["wanted"], self.memory.address["profile"]
+
+    def library_at(self, start, path):
+        file = pathlib.Path(f"/proc/{self.pid}/root{path}")
         if path.endswith(" (deleted)") or not file.exists():
-            raise Failed(f"the library's file of process {pid} is gone: {path}", 1)
+            raise Failed(f"the library's file of process {self.pid} is gone: {path}", 1)
         address = Elf(file).address_of("poolalloc_state")
         if address is None:
             raise Failed(f"{path} has no poolalloc_state", 1)
-        state = self.read(start + address, 56)
-        if state[:16] != MAGIC:
-            raise Failed(f"the library in process {pid} is of another version", 1)
-        _, _, self.accounts, self.wanted, self.request = struct.unpack("<5Q", state[16:])
+        return Memory(self.read, start + address), file
 
     @property
     def name(self):
@@ -94,10 +84,12 @@ class Process:
         except OSError:
             raise Failed(f"process {self.pid} has ended", 1) from None
 
-    def sample(self):
-        words = dict(zip(ACCOUNTS, struct.unpack(f"<{len(ACCOUNTS)}q", self.read(self.accounts, 8 * len(ACCOUNTS)))))
-        return Sample(words["in_use"], words["peak"], max(words["dirty_free"], 0), words["mapped"], words["purged"],
-                      words["large"], self.resident())
+    def accounts(self):
+        """What there is in all (lib/chunk/accounts.h), an object of memory.py."""
+        return self.memory.variable("accounts", "Accounts")
+
+    def snapshot(self):
+        return Snapshot(self.memory)
 
     def ask(self, what, seconds):
         """Asks for what the process does out of malloc and free; False: it has not come by within some seconds."""

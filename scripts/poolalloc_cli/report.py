@@ -8,7 +8,7 @@ import html
 import re
 import zlib
 
-from .amounts import size_text, table_lines
+from .amounts import share, size_text, table_lines
 
 MEANING = {"alloc": "allocated in all", "inuse": "in use", "peak": "in use when most was", "lost": "that nothing points to"}
 
@@ -45,10 +45,6 @@ def stacks(profile, names, by):
 
 def amount(blocks, size):
     return f"{size_text(size)} in {blocks} block{'' if blocks == 1 else 's'}"
-
-
-def share(part, whole):
-    return f"{100 * part / whole:.1f} %" if whole else "-"
 
 
 def total_of(found):

@@ -3,34 +3,66 @@
 Always holds: as in process.py; `top` needs a terminal and gives it back as it was.
 """
 import collections
-import dataclasses
 import json
 import os
 import re
 import select
 import sys
 import termios
+import time
 import tty
 
-from .amounts import size_text, table_lines
-from .places import Failed, need
+from .amounts import share, size_text, table_lines
+from .places import Failed, need, statistics_table
 from .process import TRIM, find_process
 
-EXPLAINED = {"in_use": "in pools and large blocks, touched or not", "peak": "the most of that at one time",
-             "kept": "free memory that may be resident", "mapped": "address space", "purged": "given back, in all",
-             "large": "the large blocks of what is in use", "resident": "the whole process"}
 BARS = "▁▂▃▄▅▆▇█"
+
+
+SHOWN_MOST = 10  # size classes and heaps
+
+
+def figures_of(process):
+    """Keys and values as poolalloc_stats_json has them, and how much is resident."""
+    figures = process.snapshot().figures()
+    figures["memory"]["resident"] = process.resident()
+    return {"version": 1, "process": process.pid, "program": process.name, **figures}
+
+
+def utilisation(row):
+    return share(row["live"] * row["size"], row["pool_bytes"])
+
+
+def class_lines(classes):
+    rows = [[str(row["size"]), str(row["pools"]), size_text(row["pool_bytes"]), str(row["live"]), str(row["under_way"]),
+             str(row["free"]), str(row["hidden"]), str(row["untouched"]), utilisation(row)]
+            for row in classes]
+    return table_lines(["block", "pools", "of", "live", "under way", "free", "in holes", "untouched", "utilisation"], rows)
+
+
+def heap_lines(heaps, most=SHOWN_MOST):
+    """The largest heaps."""
+    rows = [[str(row["pools"]), size_text(row["pool_bytes"]), size_text(row["live_bytes"]), str(row["batches"]),
+             str(row["mailbox"]), str(row["sent_messages"]), f"{row['kind']} {row.get('name', '')}".rstrip()]
+            for row in sorted(heaps, key=lambda row: -row["pool_bytes"])[:most]]
+    return table_lines(["pools", "of", "live", "batches", "mailbox", "messages sent", "heap"], rows)
 
 
 def stats(word, as_json):
     process = find_process(word)
-    sample = dataclasses.asdict(process.sample())
+    figures = figures_of(process)
     if as_json:
-        print(json.dumps({"process": process.pid, "program": process.name, **sample}))
+        print(json.dumps(figures))
         return 0
-    print(f"process {process.pid} ({process.name})")
-    for name, value in sample.items():
-        print(f"  {name.replace('_', ' '):10} {size_text(value):>10}  {EXPLAINED[name]}")
+    print(f"process {process.pid} ({process.name}), {size_text(figures['memory']['resident'])} resident")
+    for section, key, meaning in statistics_table():
+        if section in ("classes", "heaps") or key not in figures[section]:
+            continue
+        value = figures[section][key]
+        amount = str(value) if meaning.startswith("number of") or section in ("threads", "misuse") else size_text(value)
+        print(f"  {section:12} {key.replace('_', ' '):16} {amount:>10}  {meaning.removeprefix('number of ')}")
+    largest = sorted(figures["classes"], key=ORDERS["m"][1], reverse=True)[:SHOWN_MOST]
+    print("\n".join(["", *class_lines(largest), "", *heap_lines(figures["heaps"])]))
     return 0
 
 
@@ -40,40 +72,84 @@ def sparkline(values, width):
     return "".join(BARS[min(len(BARS) - 1, value * len(BARS) // (most + 1))] for value in values)
 
 
+# What `top` sorts size classes by, by its key.
+ORDERS = {"m": ("pools' memory", lambda row: row["pool_bytes"]), "l": ("live bytes", lambda row: row["live"] * row["size"]),
+          "f": ("free bytes", lambda row: (row["free"] + row["hidden"] + row["untouched"]) * row["size"]),
+          "s": ("block size", lambda row: -row["size"])}
+
+
+class View:
+    """What `top` shows, from one look to the next."""
+
+    def __init__(self, process):
+        self.process = process
+        self.history = collections.defaultdict(lambda: collections.deque(maxlen=300))
+        self.order = "m"
+        self.messages = None  # and when
+
+    def rows(self, figures):
+        """What is drawn over time."""
+        retention, now = figures["retention"], time.monotonic()
+        count, (before, since) = figures["remote"]["messages"], self.messages or (figures["remote"]["messages"], now - 1)
+        self.messages = count, now
+        return [("live", figures["blocks"]["live_bytes"], size_text), ("resident", figures["memory"]["resident"], size_text),
+                ("kept for reuse", figures["memory"]["kept"], size_text), ("may be kept", retention["budget"], size_text),
+                ("regret", retention["regret"], size_text), ("given back", retention["given_back"], size_text),
+                ("messages / s", int((count - before) / max(now - since, 0.001)), str)]
+
+    def look(self, width, height):
+        """A rich group of what fits."""
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+        figures = figures_of(self.process)
+        head = Table(box=None, padding=(0, 1), header_style="bold")
+        for heading, justify in ("", "left"), ("now", "right"), ("most seen", "right"), ("over time", "left"):
+            head.add_column(heading, justify=justify, no_wrap=True)
+        rows = self.rows(figures)
+        for name, value, write in rows:
+            self.history[name].append(value)
+            head.add_row(name, write(value), write(max(self.history[name])), sparkline(self.history[name], max(20, width - 44)))
+        name, key = ORDERS[self.order]
+        room = max(height - len(rows) - 8, 4)
+        heaps = heap_lines(figures["heaps"], max(room // 3, 2))
+        classes = sorted(figures["classes"], key=key, reverse=True)[:room - len(heaps)]
+        title = (f"process {self.process.pid} ({self.process.name}), {figures['threads']['now']} threads, by {name}; "
+                 "sort by m memory, l live, f free, s size; q quits")
+        return Group(Text(title, style="bold"), head, Text(), Text("\n".join(class_lines(classes)), no_wrap=True, overflow="crop"), Text(),
+                     Text("\n".join(heaps), no_wrap=True, overflow="crop"))
+
+
 def top(word, interval):
     """A live view, until q is pressed or the process ends."""
     process = find_process(word)
     need("rich", "python3-rich")
     from rich.live import Live
-    from rich.table import Table
     if not sys.stdin.isatty() or not sys.stdout.isatty():
         raise Failed("top needs a terminal; `poolalloc stats` does not")
-    history = collections.defaultdict(lambda: collections.deque(maxlen=300))
-    before = termios.tcgetattr(sys.stdin)
+    view, before = View(process), termios.tcgetattr(sys.stdin)
 
-    def view():
-        sample = dataclasses.asdict(process.sample())
-        width = max(20, os.get_terminal_size().columns - 60)
-        table = Table(title=f"process {process.pid} ({process.name}), every {interval:g} s; q quits", title_justify="left")
-        for heading, justify in (("", "left"), ("now", "right"), ("most seen", "right"), ("since the start", "left")):
-            table.add_column(heading, justify=justify)
-        for name, value in sample.items():
-            history[name].append(value)
-            table.add_row(name.replace("_", " "), size_text(value), size_text(max(history[name])),
-                          sparkline(history[name], width))
-        return table
+    def look():
+        size = os.get_terminal_size()
+        return view.look(size.columns, size.lines)
     try:
         tty.setcbreak(sys.stdin)
-        with Live(view(), auto_refresh=False, screen=True) as live:
+        with Live(look(), auto_refresh=False, screen=True) as live:
             while True:
                 ready, _, _ = select.select([sys.stdin], [], [], interval)
-                if ready and sys.stdin.read(1) in ("q", "Q", "\x1b"):
+                key = os.read(sys.stdin.fileno(), 1).decode(errors="replace").lower() if ready else ""
+                if key in ("q", "\x1b") or (ready and not key):
                     return 0
-                live.update(view(), refresh=True)
+                view.order = key if key in ORDERS else view.order
+                live.update(look(), refresh=True)
     except KeyboardInterrupt:
         return 0
     finally:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+def kept_text(accounts):
+    return size_text(max(accounts("dirty_free", signed=True), 0))
 
 
 # --- Where its memory is ----------------------------------------------------------------------------------------
@@ -106,9 +182,9 @@ def memory_map(word):
         for i, name in enumerate(("Size", "Rss", "Private_Dirty", "AnonHugePages")):
             total[i] += figures.get(name, 0)
     rows = [[*map(size_text, total), kind] for kind, total in sorted(sums.items(), key=lambda each: -each[1][1])]
-    sample = process.sample()
-    print(f"process {process.pid} ({process.name}): {size_text(sample.in_use)} in use of {size_text(sample.mapped)} that "
-          f"the library has mapped, {size_text(sample.kept)} kept for reuse")
+    accounts = process.accounts()
+    print(f"process {process.pid} ({process.name}): {size_text(accounts('in_use'))} in use of "
+          f"{size_text(accounts('mapped'))} that the library has mapped, {kept_text(accounts)} kept for reuse")
     print("\n".join(table_lines(["address space", "resident", "private", "in huge pages", "what"], rows)))
     return 0
 
@@ -118,11 +194,11 @@ def memory_map(word):
 def trim(word, seconds):
     """Asks the process to give free memory back, as malloc_trim does, and waits for that."""
     process = find_process(word)
-    before = process.sample()
+    before = process.accounts()
     if not process.ask(TRIM, seconds):
         print(f"process {process.pid} has not come by yet: it will when it allocates or frees next, out of its lists")
         return 1
-    after = process.sample()
-    print(f"process {process.pid} has given {size_text(max(after.purged - before.purged, 0))} back; "
-          f"{size_text(after.resident)} resident, {size_text(after.kept)} kept")
+    after = process.accounts()
+    print(f"process {process.pid} has given {size_text(max(after('purged') - before('purged'), 0))} back; "
+          f"{size_text(process.resident())} resident, {kept_text(after)} kept")
     return 0

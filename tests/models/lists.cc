@@ -7,7 +7,7 @@
 //             heap_alloc, list_refill, heap_pop_refilled, heap_pool_trap, heap_pool_settle, seized_return
 //             (lib/heap/heap.cc)
 //   sweeper   heap_look, heap_evict, heap_seize, seized_take, is_bare (lib/heap/evict.cc), heap_pool_evict
-//   sender    mailbox_put, heap_reap, reap_some (lib/heap/remote.cc), heap_pool_live, heap_pool_vacate
+//   sender    mailbox_put (lib/heap/mail.h), heap_reap, reap_some (lib/heap/reap.cc), heap_pool_live, heap_pool_vacate
 //
 // mirrored.txt beside it holds these functions' accesses; a test compares them with the code. The time between two
 // looks of a sweep, and in a trim the kernel's barrier, are a barrier of the machine's: what was stored before is seen.

@@ -20,9 +20,11 @@ FUNCTIONS = {
     "lib/heap/evict.h": ["batches_leave", "batches_enter", "BatchesHeld", "~BatchesHeld"],
     "lib/heap/evict.cc": ["is_bare", "heap_seize", "seized_take", "evict_end", "heap_look", "batches_take_back",
                           "heap_evict"],
-    "lib/heap/remote.cc": ["mailbox_put", "mailbox_push", "outbox_add", "outbox_take", "outbox_send",
+    "lib/heap/mail.h": ["mailbox_put"],
+    "lib/heap/remote.cc": ["mailbox_push", "outbox_add", "outbox_take", "outbox_send",
                            "batch_put_out", "batch_send", "mailbox_look", "message_splice", "batches_take_out", "remote_take",
-                           "batch_push", "batch_add", "remote_free", "batch_end", "heap_free_elsewhere", "heap_collect", "reap_some", "heap_reap", "heap_drain_orphan"],
+                           "batch_push", "batch_add", "remote_free", "batch_end", "heap_free_elsewhere", "heap_collect", "heap_drain_orphan"],
+    "lib/heap/reap.cc": ["reap_some", "heap_reap"],
     "lib/heap/thread.cc": ["heap_detach", "heap_take", "heap_create", "heap_attach"],
 }
 ACCESS = re.compile(r"_relaxed|_acquire|_release|_seq_cst|barrier|__atomic|LockGuard|BatchesHeld|\blist(\.|->)|\blist_\w+\("

@@ -1,0 +1,227 @@
+// Laws of the figures by class and heap (inspect/census.h, inspect/statistics.h): they are those of a shadow account,
+// whoever has allocated and whoever has freed.
+//
+// Always holds: each test frees all that it allocated.
+#include "inspect/statistics.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <barrier>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "api/malloc_api.h"
+#include "api/stats.h"
+#include "chunk/accounts.h"
+#include "heap/program_heap.h"
+#include "heap_test.h"
+#include "inspect/census.h"
+#include "test_util.h"
+
+namespace poolalloc {
+namespace {
+
+using test::Random;
+
+// What a program knows of its own blocks.
+struct Shadow {
+  std::atomic<int64_t> blocks[kClassCount]{};
+  std::atomic<int64_t> large_blocks{0}, large_bytes{0};
+
+  void count(void* block, int64_t change) {
+    const size_t size = api_usable_size(block);
+    if (size > kPoolBlockMax) {
+      large_blocks += change;
+      large_bytes += change * int64_t(size);
+    } else {
+      blocks[size_class_of(size)] += change;
+    }
+  }
+};
+
+std::string json_text() {
+  std::string text;
+  statistics_write(
+      "0", [](const char* more, size_t length, void* to) { static_cast<std::string*>(to)->append(more, length); },
+      &text);
+  return text;
+}
+
+uint64_t json_figure(const std::string& text, const std::string& section, const std::string& key) {
+  const size_t from = text.find('"' + section + "\":{");
+  const size_t at = text.find('"' + key + "\":", from);
+  EXPECT_NE(from, std::string::npos) << section;
+  EXPECT_LT(at, text.find('}', from)) << key;
+  return strtoull(text.c_str() + at + key.size() + 3, nullptr, 10);
+}
+
+class StatisticsTest : public test::HeapTest {
+ protected:
+  void SetUp() override {
+    HeapTest::SetUp();
+    census_take(before_);
+  }
+
+  // All that is live has been counted by the test, or was there before.
+  void expect_equal(const Shadow& shadow) {
+    Census now;
+    census_take(now);
+    uint64_t blocks = now.large_blocks, bytes = now.large_bytes;
+    for (unsigned c = 0; c < kClassCount; c++) {
+      const ClassCensus &each = now.classes[c], &was = before_.classes[c];
+      EXPECT_EQ(int64_t(each.live - was.live), shadow.blocks[c]) << "of class " << c;
+      const uint64_t all = each.live + each.under_way + each.free + each.hidden + each.untouched;
+      // A pool in the slice with a chunk's header has less room.
+      EXPECT_LE(all * class_size(c), each.slices * kSliceSize) << "of class " << c;
+      EXPECT_GE((all + each.pools) * class_size(c), each.slices * kSliceSize - each.pools * kChunkHeaderSize);
+      blocks += each.live;
+      bytes += each.live * class_size(c);
+    }
+    EXPECT_EQ(int64_t(now.large_blocks - before_.large_blocks), shadow.large_blocks);
+    EXPECT_EQ(int64_t(now.large_bytes - before_.large_bytes), shadow.large_bytes);
+    EXPECT_EQ(now.live_blocks, blocks);
+    EXPECT_EQ(now.live_bytes, bytes);
+    expect_heaps_add_up(now);
+    const std::string text = json_text();
+    EXPECT_EQ(json_figure(text, "blocks", "live_blocks"), blocks);
+    EXPECT_EQ(json_figure(text, "large", "live_bytes"), now.large_bytes);
+  }
+
+  static void expect_heaps_add_up(const Census& census) {
+    std::vector<HeapCensus> heaps;
+    for (const HeapGate* gate = heap_list(); gate != nullptr; gate = gate->next)
+      heaps.push_back({gate->heap, 0, 0, 0, 0});
+    EXPECT_EQ(heaps.size(), census.heaps);
+    census_of_heaps(heaps.data(), unsigned(heaps.size()));
+    uint64_t live = 0, slices = 0, spares = 0, of_classes = 0;
+    for (const HeapCensus& each : heaps) {
+      live += each.live_blocks;
+      slices += each.slices;
+      spares += each.heap->spares.slices;
+    }
+    for (const ClassCensus& each : census.classes) of_classes += each.slices;
+    EXPECT_EQ(live + census.large_blocks, census.live_blocks + census.under_way_blocks);
+    EXPECT_EQ(slices, of_classes);
+    EXPECT_EQ(int64_t((slices + spares) * kSliceSize), slices_size());
+  }
+
+ private:
+  Census before_;
+};
+
+TEST_F(StatisticsTest, AreThoseOfAShadowAccountWhoeverFrees) {
+  constexpr int kThreads = 4, kRounds = 6, kSteps = 4000;
+  Shadow shadow;
+  // What threads hand to each other.
+  std::mutex mutex;
+  std::vector<void*> shared;
+  std::barrier rest(kThreads + 1);
+  auto work = [&](int number) {
+    Random random(0x51a7 + number);
+    std::vector<void*> own;
+    for (int round = 0; round < kRounds; round++) {
+      for (int step = 0; step < kSteps; step++) {
+        const uint64_t what = random.below(8);
+        if (what < 4) {
+          void* block = api_malloc(random.size_up_to(random.below(64) == 0 ? 1 << 20 : 20000));
+          shadow.count(block, 1);
+          own.push_back(block);
+        } else if (what < 6 && !own.empty()) {
+          std::swap(own[random.below(own.size())], own.back());
+          std::lock_guard guard(mutex);
+          shared.push_back(own.back());
+          own.pop_back();
+        } else {
+          void* block = nullptr;
+          {
+            std::lock_guard guard(mutex);
+            if (shared.empty()) continue;
+            std::swap(shared[random.below(shared.size())], shared.back());
+            block = shared.back();
+            shared.pop_back();
+          }
+          shadow.count(block, -1);
+          api_free(block);
+        }
+      }
+      rest.arrive_and_wait();
+      rest.arrive_and_wait();
+    }
+    std::lock_guard guard(mutex);
+    shared.insert(shared.end(), own.begin(), own.end());
+  };
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kThreads; i++) threads.emplace_back(work, i);
+  for (int round = 0; round < kRounds; round++) {
+    rest.arrive_and_wait();
+    SCOPED_TRACE(round);
+    expect_equal(shadow);
+    rest.arrive_and_wait();
+  }
+  for (std::thread& thread : threads) thread.join();
+  expect_equal(shadow);
+  for (void* block : shared) {
+    shadow.count(block, -1);
+    api_free(block);
+  }
+  expect_equal(shadow);
+}
+
+// A thread that has freed a few blocks only has no heap.
+TEST_F(StatisticsTest, KnowWhatAThreadWithoutAHeapHasFreed) {
+  Shadow shadow;
+  void* blocks[3];
+  for (void*& block : blocks) shadow.count(block = api_malloc(100), 1);
+  std::thread([&] {
+    shadow.count(blocks[0], -1);
+    api_free(blocks[0]);
+  }).join();
+  expect_equal(shadow);
+  for (int i : {1, 2}) {
+    shadow.count(blocks[i], -1);
+    api_free(blocks[i]);
+  }
+  expect_equal(shadow);
+}
+
+TEST_F(StatisticsTest, HolesAndSparesAndTrimmingChangeNothing) {
+  Shadow shadow;
+  std::vector<void*> kept, gone;
+  for (int i = 0; i < 60000; i++) {
+    void* block = api_malloc(600);
+    shadow.count(block, 1);
+    (i % 40 == 0 ? kept : gone).push_back(block);
+  }
+  expect_equal(shadow);
+  for (void* block : gone) {
+    shadow.count(block, -1);
+    api_free(block);
+  }
+  expect_equal(shadow);
+  poolalloc_trim();
+  Census census;
+  census_take(census);
+  EXPECT_GT(census.classes[size_class_of(600)].hidden, 0u);
+  expect_equal(shadow);
+  for (void* block : kept) {
+    shadow.count(block, -1);
+    api_free(block);
+  }
+  expect_equal(shadow);
+}
+
+TEST_F(StatisticsTest, NameHeapsOfTheProgramInJson) {
+  poolalloc_heap_options options{sizeof options, "a \"name\"\n", 0};
+  poolalloc_heap* heap = poolalloc_heap_new(&options);
+  ASSERT_NE(heap, nullptr);
+  ASSERT_NE(poolalloc_heap_alloc(heap, 1000), nullptr);
+  const std::string text = json_text();
+  EXPECT_NE(text.find(R"("kind":"program","name":"a \"name\"?","pools":1)"), std::string::npos) << text;
+  poolalloc_heap_delete(heap);
+}
+
+}  // namespace
+}  // namespace poolalloc
