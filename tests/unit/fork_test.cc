@@ -11,11 +11,13 @@
 
 #include <chrono>
 #include <functional>
+#include <set>
 
 #include "accounts.h"
 #include "api/glibc_api.h"
 #include "api/malloc_api.h"
 #include "chunk/extent_space.h"
+#include "heap/remote.h"
 #include "test_util.h"
 
 namespace poolalloc {
@@ -215,6 +217,59 @@ TEST(Fork, ThreadsOfAChildAdoptWhatItInherited) {
                 return int(most) >= 0 ? hammer.free_inherited() : 10;
               }),
               0);
+  }
+}
+
+// A thread that vanishes between the last free of a batch and its sending.
+TEST(Fork, ABatchThatWasAboutToBeSentTakesFurtherBlocks) {
+  for (size_t size : {40, 700, 9000, 60000}) {
+    SCOPED_TRACE(size);
+    std::vector<void*> blocks;
+    for (int i = 0; i < 1200; i++) blocks.push_back(api_malloc(size));
+    std::atomic<int> step{0};
+    auto is_freed = [](size_t i) { return i % 13 == 0; };
+    std::thread vanishes([&] {
+      void* own = api_malloc(1);  // a heap
+      // Some blocks of each pool are in batches, which are as if they had just become full.
+      for (size_t i = 0; i < blocks.size(); i++) {
+        if (is_freed(i)) api_free(blocks[i]);
+      }
+      for (RemoteBatch& batch : thread_heap->batches) {
+        if (batch.pool == nullptr) continue;
+        batch.limit = uint16_t(batch_count(batch));
+        batch.room = 0;
+      }
+      step = 1;
+      while (step != 2) std::this_thread::yield();
+      for (RemoteBatch& batch : thread_heap->batches) batch.limit++, batch.room++;
+      api_free(own);
+    });
+    while (step != 1) std::this_thread::yield();
+    EXPECT_EQ(in_child([&] {
+                // The heap is adopted, and goes on with its batches.
+                std::thread([&] {
+                  for (size_t i = 0; i < blocks.size(); i++) {
+                    if (!is_freed(i)) api_free(blocks[i]);
+                  }
+                }).join();
+                std::set<void*> again;
+                for (size_t i = 0; i < 2 * blocks.size(); i++) {
+                  void* block = api_malloc(size);
+                  if (block == nullptr || !again.insert(block).second) return 1;
+                  memset(block, int(i), size);
+                }
+                for (void* block : again) api_free(block);
+                for (HeapGate* each = heap_list(); each != nullptr; each = each->next) {
+                  if (!heap_is_valid(*each->heap)) return 2;
+                }
+                return 0;
+              }),
+              0);
+    step = 2;
+    vanishes.join();
+    for (size_t i = 0; i < blocks.size(); i++) {
+      if (!is_freed(i)) api_free(blocks[i]);
+    }
   }
 }
 
