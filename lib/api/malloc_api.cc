@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "heap/evict.h"
 #include "heap/find.h"
 #include "heap/guard.h"
 #include "heap/large.h"
@@ -22,11 +23,12 @@ void* checked(void* block) {
   return block;
 }
 
-// The block that alloc() returns, as long as there is none and somebody asks for another try; nullptr: with errno.
+// The block that alloc() returns, as long as there is none and heaps have spares, or somebody asks for another try;
+// nullptr: with errno.
 template <typename Alloc>
 void* checked_alloc(size_t size, Alloc alloc) {
   void* block = alloc();
-  while (PA_UNLIKELY(block == nullptr) && no_memory_retry(size)) block = alloc();
+  while (PA_UNLIKELY(block == nullptr) && (heap_spares_reclaim() || no_memory_retry(size))) block = alloc();
   return checked(block);
 }
 

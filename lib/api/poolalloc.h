@@ -221,6 +221,21 @@ void poolalloc_stats_get(poolalloc_stats *stats, size_t size);
  * `write` may allocate and free. */
 void poolalloc_stats_json(void (*write)(const char *text, size_t length, void *context), void *context);
 
+typedef struct poolalloc_area {
+  void *start;
+  size_t size;          /* bytes */
+  size_t block_size;    /* bytes of each block */
+  size_t block_count;   /* blocks that it has room for */
+  poolalloc_heap *heap; /* that it belongs to; NULL: a thread's */
+} poolalloc_area;
+
+/* All memory that blocks are in: calls visit(area, NULL, 0, context) for each pool and each large block, and then
+ * visit(area, block, is_live, context) for each of its blocks, free ones too, until it returns 0. Returns 0 if it did, else
+ * 1. visit may allocate and free. Exact for what no other thread allocates or frees meanwhile; a block that another
+ * thread has freed counts as live until its heap has taken it in. Of the hardened library's large blocks the area begins and
+ * ends with inaccessible pages. */
+int poolalloc_visit(int (*visit)(const poolalloc_area *area, void *block, int is_live, void *context), void *context);
+
 /* What malloc_usable_size says of a block of `size` bytes: asking for as much costs no more memory. */
 size_t poolalloc_good_size(size_t size);
 

@@ -14,9 +14,11 @@
 #include "chunk/region.h"
 #include "heap/heap.h"
 #include "heap/misuse.h"
+#include "heap/program_heap.h"
 #include "heap/usage.h"
 #include "inspect/growing.h"
 #include "inspect/statistics.h"
+#include "inspect/visit.h"
 #include "os/mapped.h"
 #include "os/message.h"
 
@@ -106,6 +108,22 @@ PA_COLD void stats_write_json(const char* file) {
 POOLALLOC_EXPORT void poolalloc_stats_json(void (*write)(const char* text, size_t length, void* context),
                                            void* context) {
   poolalloc::statistics_write(poolalloc_version(), write, context);
+}
+
+POOLALLOC_EXPORT int poolalloc_visit(int (*visit)(const poolalloc_area*, void*, int, void*), void* context) {
+  struct Visitor {
+    int (*visit)(const poolalloc_area*, void*, int, void*);
+    void* context;
+  } visitor{visit, context};
+  const bool is_ended = poolalloc::areas_visit(
+      [](const poolalloc::Area& area, void* block, bool is_live, void* each) {
+        const auto& to = *static_cast<Visitor*>(each);
+        const poolalloc_area shown{area.start, area.size, area.block_size, area.block_count,
+                                   reinterpret_cast<poolalloc_heap*>(poolalloc::program_shown(area.heap))};
+        return to.visit(&shown, block, is_live, to.context) == 0;
+      },
+      &visitor);
+  return is_ended ? 0 : 1;
 }
 
 POOLALLOC_EXPORT void poolalloc_stats_get(poolalloc_stats* stats, size_t size) {

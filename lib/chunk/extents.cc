@@ -139,7 +139,7 @@ void block_set_size(Extent* block, size_t block_size) {
 
 // Huge pages, or none, for what is clean of a block.
 void advise_fresh(Extent* block, bool is_dense) {
-  if (block->fresh_size != 0) extent_advise(block, is_dense && accounts.in_use.load_relaxed() >= kHugePagesFrom);
+  if (block->fresh_size != 0) extent_advise(block, is_dense && accounts.in_use.load_relaxed() >= kHugeLargeFrom);
 }
 
 Extent* block_find(const void* p) {

@@ -7,7 +7,8 @@
 //   a chunk of pools of small blocks   but for the first pool of each class, when pools have handed out more than
 //                                      kHugePagesFrom, and all of their memory but an eighth and a few MiB, because
 //                                      some pools are new, whatever the heap's size; but no more than a quarter
-//   a large block                      when as much is in use, and it is known to be filled: by growing (extents.h), or
+//   a large block                      when more than kHugeLargeFrom is in use, and it is known to be filled: by
+//   growing (extents.h), or
 //                                      because those before it were (density.h)
 //
 // What is not known to be dense has small pages. So pools of blocks of more than kNarrowBlockMax, which may be stacks
@@ -35,6 +36,8 @@ extern constinit Atomic<HugePages> huge_pages;
 inline constexpr size_t kHugePageSize = size_t{2} << 20;
 // Bytes in use from which on: a program that has not as much is too small for a page of 2 MiB.
 inline constexpr int64_t kHugePagesFrom = int64_t{1} << 20;
+// The same for large blocks, each of which is large for such a program.
+inline constexpr int64_t kHugeLargeFrom = int64_t{10} << 20;
 // Bytes that the new pools of a program's classes may have untouched, in all.
 inline constexpr int64_t kNewPoolsMost = int64_t{3} << 20;
 

@@ -26,12 +26,11 @@ constinit Atomic<bool> refused{false};  // Synchronization: purge_lock
 
 // Purges slices whose free bits this thread has claimed; how many dirty bytes became clean.
 size_t purge_claimed(ChunkWords& words, char* start, uint64_t bits, size_t size) {
-  size_t dirty = bit_count(words.dirty.load_relaxed() & bits) * kSliceSize;
   if (size != 0 && !os_purge(start, size)) {
     refused.store_relaxed(true);
     return 0;
   }
-  words.dirty.and_relaxed(~bits);
+  const size_t dirty = bit_count(words.dirty.and_relaxed(~bits) & bits) * kSliceSize;
   account_purge(int64_t(dirty));
   return dirty;
 }
@@ -66,10 +65,10 @@ size_t purge_runs(Region& region, unsigned chunk, uint64_t within, unsigned leas
     uint64_t bits = run_mask(start, count);
     if (!words.free.cas_weak_acquire(free, free & ~bits)) continue;
     tried |= bits;
-    size_t size = start == 0 ? before_header : count * kSliceSize;
-    purged += purge_claimed(words, chunk_address(region, chunk) + start * kSliceSize, bits, size);
     // Or the kernel would make torn pages huge again.
     if (tears) chunk_advise_huge(region, chunk, false);
+    size_t size = start == 0 ? before_header : count * kSliceSize;
+    purged += purge_claimed(words, chunk_address(region, chunk) + start * kSliceSize, bits, size);
     // Release: as above.
     if ((words.free.or_release(bits) | bits) == region.slices) {
       chunk_try_close(region, chunk);

@@ -155,11 +155,28 @@ bool regions_release_free() {
   return any;
 }
 
+// A huge page is resident as a whole: also slices that nobody has claimed, where others in it are dirty. Each bit is
+// counted by who sets it, so whoever claims such a slice meanwhile counts what he finds.
+static void chunk_note_torn(Region& region, unsigned chunk) {
+  constexpr unsigned kCount = kHugePageSize / kSliceSize;
+  Atomic<uint64_t>& dirty = region.chunks[chunk].dirty;
+  for (unsigned first = 0; first < kSlicesPerChunk; first += kCount) {
+    const uint64_t page = run_mask(first, kCount) & region.slices;
+    if ((dirty.load_relaxed() & page) == 0) continue;
+    const uint64_t found = page & ~dirty.or_relaxed(page);
+    accounts.dirty_free.add_relaxed(int64_t(bit_count(found) * kSliceSize));
+  }
+}
+
 void chunk_advise_huge(Region& region, unsigned chunk, bool wanted) {
   if (wanted == chunk_is_huge(region, chunk)) return;
   uint64_t bit = uint64_t{1} << chunk;
   os_advise_huge(chunk_address(region, chunk), chunk_size(region), wanted);
-  wanted ? region.huge_chunks.or_relaxed(bit) : region.huge_chunks.and_relaxed(~bit);
+  if (wanted) {
+    region.huge_chunks.or_relaxed(bit);
+  } else if ((region.huge_chunks.and_relaxed(~bit) & bit) != 0) {
+    chunk_note_torn(region, chunk);
+  }
 }
 
 void chunk_rebin(Region& region, unsigned chunk) {

@@ -162,18 +162,18 @@ PA_COLD void batches_take_back(Heap& heap) {
 }
 
 void heap_evict(Heap& heap) {
-  // Also asks the kernel for the barrier for the first time, which takes a while; and not for nothing, because a
-  // sandbox may forbid it.
-  if (heap.gate->state.load_relaxed() != HeapState::owned || !os_barrier_others()) return;
+  if (heap.gate->state.load_relaxed() != HeapState::owned) return;
+  // Also asks the kernel for the barrier for the first time, which takes a while. A sandbox may forbid it.
+  const bool has_barrier = os_barrier_others();
   Evicted evicted;
   {
     // A handler that forks, or allocates, finds the heap whole.
     SignalsBlocked blocked;
     if (!lock_try_acquire(heap.gate->lock)) return;
     if (heap.gate->state.load_relaxed() == HeapState::owned) {
-      heap_seize(heap, true);
+      if (has_barrier) heap_seize(heap, true);
       spares_release(heap);
-      if (os_barrier_others()) seized_take(heap, evicted);
+      if (has_barrier && os_barrier_others()) seized_take(heap, evicted);
     }
     lock_release(heap.gate->lock);
   }
@@ -206,6 +206,17 @@ void heap_evict_others() {
     if (gate->state.load_relaxed() != HeapState::owned) heap_trim_orphan(*gate->heap);
   }
   misuse_report();
+}
+
+PA_COLD PA_RACY bool heap_spares_reclaim() {
+  bool any = false;
+  SignalsBlocked blocked;
+  for (HeapGate* gate = heap_list(); gate != nullptr; gate = gate->next) {
+    if (gate->heap->spares.slices == 0 || !lock_try_acquire(gate->lock)) continue;
+    any |= spares_release(*gate->heap);
+    lock_release(gate->lock);
+  }
+  return any;
 }
 
 constinit Atomic<Outside> outside_wanted{Outside::nothing};

@@ -86,6 +86,9 @@ void heap_evict(Heap& heap);
 
 // The same for the heaps of all other threads; and all that is free of heaps without a thread. Waits for nobody's lock.
 void heap_evict_others();
+// Gives back the spares of all heaps, but of those that are in use at this moment; whether there were any. For when
+// memory has run out; no lock held.
+bool heap_spares_reclaim();
 
 // Gives back all that is free: of the calling thread's heap, and what can be taken of others' without waiting for a
 // lock.

@@ -137,6 +137,7 @@ void pool_release(Heap& heap, BlockPool* pool, bool may_stay) {
   heap.slice_count -= slices;
   heap.untouched_change -= int64_t(pool_untouched(*pool));
   pool_holes_forget(pool);
+  if (PA_UNLIKELY(!spares_fit(heap.spares, heap.slice_count))) spares_shrink(heap);
   if (may_stay && spares_keep(heap, pool, slices)) return;
   heap_report_untouched(heap);
   heap.released += slices * kSliceSize;
@@ -234,8 +235,7 @@ void heap_report_untouched(Heap& heap) {
   heap.untouched_change = 0;
 }
 
-// Whether a pool's list begins with what is no block of the pool, or with a block that leads to such. One from which
-// list_pop takes nothing is empty, or does.
+// Whether a list begins with what is no block of its pool, or leads there next: where list_pop fails, it does.
 static bool list_is_broken(const BlockPool& pool) {
   auto is_right = [&](const Block* block) { return block == list_end(pool) || pool_has(pool, block); };
   const Block* head = pool.list->head;

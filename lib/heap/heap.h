@@ -45,8 +45,9 @@ struct RemoteBatch {
   uint16_t room;   // and how many more; at 0 it is sent
   uint16_t seen;   // room when the batch was last visited; limit before that
 };
-// Blocks between head and last, both included.
-inline unsigned batch_count(const RemoteBatch& batch) { return unsigned(batch.limit - batch.room); }
+// Blocks between head and last, both included. The room has wrapped around where a batch that was full went on before
+// it was sent: in a forked child, whose thread had vanished there, or in a signal handler.
+inline unsigned batch_count(const RemoteBatch& batch) { return uint16_t(batch.limit - batch.room); }
 
 inline constexpr unsigned kBatchCount = 128;
 

@@ -6,7 +6,22 @@
 
 namespace poolalloc {
 
+static bool spares_are_valid(const Heap& heap) {
+  const Spares& spares = heap.spares;
+  unsigned slices = 0;
+  for (unsigned i = 0; i < Spares::kLengths; i++) {
+    unsigned runs = 0;
+    for (const BlockPool* run = spares.first[i]; run != nullptr; run = run->next, runs++) {
+      if (run->state != SliceState::free || run->owner != nullptr || run->reciprocal != 0) return false;
+    }
+    if (runs != spares.count[i]) return false;
+    slices += runs * (i + 1);
+  }
+  return slices == spares.slices && spares_fit(spares, heap.slice_count);
+}
+
 bool heap_is_valid(const Heap& heap) {
+  if (!spares_are_valid(heap)) return false;
   const unsigned excess = heap_vanished_count();
   auto pool_is_valid = [&](const BlockPool* pool, unsigned c, SliceState state) {
     return pool->owner == &heap && pool->size_class == c && pool->state == state &&

@@ -238,15 +238,6 @@ void remote_flush(Heap& heap) {
       heap, [](Heap& owner, const RemoteOutbox& sent) { mailbox_push(owner, sent.newest, sent.oldest, sent.count); });
 }
 
-void remote_inherit(Heap& heap) {
-  for (RemoteBatch& batch : heap.batches) {
-    if (batch.pool == nullptr || batch.room != 0) continue;
-    // It has room for one more, with which it is sent.
-    batch.limit++;
-    batch.room++;
-  }
-}
-
 void remote_age(Heap& heap, unsigned count) {
   BatchesHeld held(heap);
   if (heap.batch_count == 0 && heap.outbox.newest == nullptr) return;

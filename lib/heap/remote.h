@@ -56,8 +56,6 @@ inline bool mailbox_is_due(const Heap& owner, uint32_t mail_count) {
 void mailbox_look(Heap& owner);
 // Sends every batch of the calling thread's heap (its owner, or its inheritor after a fork).
 void remote_flush(Heap& heap);
-// For the heap of a vanished thread, which may have been about to send a batch that is full.
-void remote_inherit(Heap& heap);
 // Sends those of some batches, which take turns, that have not grown since they were last looked at: called now and
 // then, it leaves none behind for ever.
 void remote_age(Heap& heap, unsigned count);

@@ -11,7 +11,6 @@ namespace {
 
 // Of all spares of a heap.
 constexpr unsigned kSlicesMost = 16;
-constexpr unsigned kHeapShare = 16;
 
 // In a new window nothing is known to be needed again; what is kept stays until somebody looks.
 void window_follow(Spares& spares) {
@@ -47,7 +46,8 @@ bool spares_keep(Heap& heap, BlockPool* run, unsigned count) {
   window_follow(spares);
   const unsigned i = count - 1;
   const unsigned slices = spares.slices + count;
-  const bool has_room = slices <= kSlicesMost && slices * kHeapShare <= heap.slice_count;
+  const bool has_room = slices <= kSlicesMost && slices * kSparesShare <= heap.slice_count &&
+                        int64_t(slices * kSliceSize) <= budget_now(accounts.retention);
   const bool is_used = heap.gate->state.load_relaxed() == HeapState::owned;
   if (spares.count[i] >= spares.wanted[i] || !has_room || !is_used) {
     if (spares.missing[i] < UINT8_MAX) spares.missing[i]++;
@@ -59,6 +59,20 @@ bool spares_keep(Heap& heap, BlockPool* run, unsigned count) {
   spares.count[i]++;
   spares.slices = uint16_t(slices);
   return true;
+}
+
+PA_COLD void spares_shrink(Heap& heap) {
+  Spares& spares = heap.spares;
+  for (unsigned i = Spares::kLengths; i-- > 0;) {
+    while (spares.first[i] != nullptr && !spares_fit(spares, heap.slice_count)) {
+      BlockPool* run = spares.first[i];
+      spares.first[i] = run->next;
+      spares.count[i]--;
+      spares.slices = uint16_t(spares.slices - (i + 1));
+      heap.released += (i + 1) * kSliceSize;
+      slices_release(run, i + 1);
+    }
+  }
 }
 
 bool spares_are_idle(const Heap& heap) {

@@ -186,7 +186,6 @@ void heap_inherit(Heap& heap) {
   heap_collect(heap);
   heap_retire(heap);
   heap.batches_busy.store_relaxed(0);
-  remote_inherit(heap);
   heap.target_count = 0;
   heap.meter.is_busy = heap.meter.is_sampling = false;
   meter_undivert(heap);

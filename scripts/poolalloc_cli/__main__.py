@@ -106,7 +106,7 @@ def run_command(arguments):
         return profile(said.target, said.seconds, said.interval, said.by, said.top, said.svg, said.output)
     from . import watch
     return {"stats": lambda: watch.stats(said.target, said.json), "top": lambda: watch.top(said.target, said.interval),
-            "map": lambda: watch.memory_map(said.target), "trim": lambda: watch.trim(said.target, said.wait)}[said.command]()
+            "map": lambda: watch.memory_map(said.target, said.picture), "trim": lambda: watch.trim(said.target, said.wait)}[said.command]()
 
 
 def main():

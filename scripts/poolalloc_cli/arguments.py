@@ -36,8 +36,10 @@ def parser():
     top = command("top", "watch the figures of a running process; q quits")
     top.add_argument("target", metavar="PID|NAME")
     top.add_argument("--interval", type=float, default=1.0, metavar="SECONDS", help="between two looks (1)")
-    mapped = command("map", "print what the memory of a running process is used for")
+    mapped = command("map", "print what the memory of a running process is used for, and draw its heap")
     mapped.add_argument("target", metavar="PID|NAME")
+    mapped.add_argument("--picture", metavar="FILE", help="draw the heap there, as an SVG, or as a PNG if it ends in .png, instead of "
+                        "in the terminal")
     profile = command("profile", "print which functions have allocated what: of a running process, which is asked to sample "
                                  "its blocks for some seconds, or of a file that POOLALLOC_PROFILE has made")
     profile.add_argument("target", metavar="PID|NAME|FILE")

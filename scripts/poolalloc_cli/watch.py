@@ -5,6 +5,7 @@ Always holds: as in process.py; `top` needs a terminal and gives it back as it w
 import collections
 import json
 import os
+import pathlib
 import re
 import select
 import sys
@@ -12,6 +13,7 @@ import termios
 import time
 import tty
 
+from . import heap_map
 from .amounts import share, size_text, table_lines
 from .places import Failed, need, statistics_table
 from .process import TRIM, find_process
@@ -166,8 +168,8 @@ def kind_of(path, is_library):
     return "anonymous: blocks, thread stacks, others' mappings"
 
 
-def memory_map(word):
-    """How much of the process's memory is what, by /proc/PID/smaps."""
+def memory_map(word, picture):
+    """How much of the process's memory is what, by /proc/PID/smaps, and a picture of the heap."""
     process = find_process(word)
     try:
         text = (process.folder / "smaps").read_text(errors="replace")
@@ -186,6 +188,14 @@ def memory_map(word):
     print(f"process {process.pid} ({process.name}): {size_text(accounts('in_use'))} in use of "
           f"{size_text(accounts('mapped'))} that the library has mapped, {kept_text(accounts)} kept for reuse")
     print("\n".join(table_lines(["address space", "resident", "private", "in huge pages", "what"], rows)))
+    rows = heap_map.rows_of(process.snapshot())
+    print(f"\n{heap_map.sums(rows)}")
+    if picture is None:
+        print("\n".join(heap_map.terminal_lines(rows, sys.stdout.isatty())))
+    elif picture.endswith(".png"):
+        heap_map.write_png(rows, picture)
+    else:
+        pathlib.Path(picture).write_text(heap_map.svg(rows, f"process {process.pid} ({process.name}): {heap_map.sums(rows)}"))
     return 0
 
 

@@ -56,6 +56,14 @@ def test_a_small_heap_is_one_huge_page_larger_at_most(memory, by_advice, quarter
     assert resident < 16 * MIB
 
 
+@pytest.mark.parametrize("mib", [3, 4, 6, 8, 13, 17, 21])
+@pytest.mark.parametrize("kept", [0, 1000])
+def test_what_is_torn_goes_back_as_a_whole(memory, mib, kept):
+    # Also what nobody has claimed of a huge page that was faulted in.
+    resident = memory(f"peak {mib} {kept}")[0]
+    assert resident <= memory(f"peak {mib} {kept}", "off")[0] + MIB // 4
+
+
 def test_many_threads_that_use_little_have_none(memory, by_advice):
     resident, _ = memory("threads")
     assert resident <= memory("threads", "off")[0] * 1.05

@@ -47,7 +47,7 @@
  *   lib/heap/fork.cc heap_fork_prepare dad6785b9ff1
  *   lib/heap/fork.cc heap_fork_parent db5d03e59bf4
  *   lib/heap/fork.cc heap_fork_child 1c3339eef2a7
- *   lib/heap/evict.cc heap_evict 9ab574d75ddc
+ *   lib/heap/evict.cc heap_evict 345bc624190e
  */
 #define STDIO 2
 #define FORKING 3 /* and 4, which may be in a signal handler */

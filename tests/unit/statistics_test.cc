@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <barrier>
+#include <map>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -211,6 +212,104 @@ TEST_F(StatisticsTest, HolesAndSparesAndTrimmingChangeNothing) {
     api_free(block);
   }
   expect_equal(shadow);
+}
+
+// Blocks that a walk has seen.
+struct Seen {
+  std::map<void*, size_t> live, free;
+  size_t areas = 0;
+  poolalloc_heap* heap = nullptr;  // of which blocks were seen
+};
+int see(const poolalloc_area* area, void* block, int is_live, void* context) {
+  Seen& seen = *static_cast<Seen*>(context);
+  if (block == nullptr) {
+    seen.areas++;
+    return 1;
+  }
+  EXPECT_GE(block, area->start);
+  EXPECT_LE(static_cast<char*>(block) + area->block_size, static_cast<char*>(area->start) + area->size);
+  EXPECT_TRUE((is_live ? seen.live : seen.free).emplace(block, area->block_size).second) << "seen twice";
+  if (area->heap != nullptr) seen.heap = area->heap;
+  return 1;
+}
+
+TEST_F(StatisticsTest, AVisitSeesEachBlockOnce) {
+  Seen before;
+  EXPECT_EQ(poolalloc_visit(see, &before), 1);
+  Random random(11);
+  std::map<void*, size_t> live;
+  std::vector<void*> freed;
+  auto make = [&](int count) {
+    for (int i = 0; i < count; i++) {
+      void* block = api_malloc(random.size_up_to(random.below(100) == 0 ? 300000 : 40000));
+      if (random.below(3) != 0) {
+        live.emplace(block, api_usable_size(block));
+      } else {
+        freed.push_back(block);
+      }
+    }
+  };
+  make(5000);
+  std::thread([&] { make(5000); }).join();
+  for (void* block : freed) api_free(block);
+  poolalloc_trim();  // what the other thread's heap has not taken in, and holes
+  poolalloc_heap* heap = poolalloc_heap_new(nullptr);
+  for (size_t size : {size_t{100}, size_t{100000}}) {
+    void* block = poolalloc_heap_alloc(heap, size);
+    live.emplace(block, api_usable_size(block));
+  }
+  Seen seen;
+  EXPECT_EQ(poolalloc_visit(see, &seen), 1);
+  EXPECT_GT(seen.areas, before.areas);
+  EXPECT_EQ(seen.heap, heap);
+  for (const auto& [block, size] : before.live) EXPECT_EQ(seen.live.erase(block), 1u);
+  EXPECT_EQ(seen.live, live);
+  // It ends when it is told to, and the visitor may allocate.
+  size_t calls = 0;
+  EXPECT_EQ(poolalloc_visit(
+                [](const poolalloc_area*, void*, int, void* context) {
+                  api_free(api_malloc(64));
+                  return int(++*static_cast<size_t*>(context) < 10);
+                },
+                &calls),
+            0);
+  EXPECT_EQ(calls, 10u);
+  for (const auto& [block, size] : live) api_free(block);
+  poolalloc_heap_delete(heap);
+}
+
+TEST_F(StatisticsTest, AVisitGoesOnWhileOthersAllocate) {
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> threads;
+  for (int number = 0; number < 3; number++) {
+    threads.emplace_back([&, number] {
+      Random random(number);
+      void* blocks[200] = {};
+      while (!stop) {
+        void*& block = blocks[random.below(200)];
+        api_free(block);
+        block = api_malloc(random.size_up_to(100000));
+      }
+      for (void* block : blocks) api_free(block);
+    });
+  }
+  void* kept = api_malloc(3000);
+  for (int i = 0; i < 30; i++) {
+    bool is_found = false;
+    std::pair<void*, bool*> wanted{kept, &is_found};
+    poolalloc_visit(
+        [](const poolalloc_area*, void* block, int is_live, void* context) {
+          auto& [p, found] = *static_cast<std::pair<void*, bool*>*>(context);
+          if (block == p && is_live) *found = true;
+          return 1;
+        },
+        &wanted);
+    EXPECT_TRUE(is_found);
+    EXPECT_GT(json_text().size(), 100u);
+  }
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  api_free(kept);
 }
 
 TEST_F(StatisticsTest, NameHeapsOfTheProgramInJson) {

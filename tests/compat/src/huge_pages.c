@@ -1,5 +1,6 @@
 /* Allocates in the manner its argument names and prints what the process then has, in KiB: resident memory, and how
  * much of it is in huge pages. */
+#include <malloc.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -24,6 +25,18 @@ static void fill(size_t bytes) {
     touched(size);
     sum += size;
   }
+}
+
+/* A peak of so many MiB, of which one block in `kept` is left (0: one in all), and what is free given back. */
+static void peak(long mib, long kept) {
+  const size_t size = 480, count = (size_t)mib * kMiB / size;
+  char** blocks = malloc(count * sizeof *blocks);
+  for (size_t i = 0; i < count; i++) blocks[i] = touched(size);
+  for (size_t i = 1; i < count; i++) {
+    if (kept == 0 || i % kept != 0) free(blocks[i]);
+  }
+  free(blocks);
+  malloc_trim(0);
 }
 
 static pthread_barrier_t met;
@@ -57,6 +70,8 @@ int main(int argc, char** argv) {
   const char* manner = argc > 1 ? argv[1] : "";
   if (strcmp(manner, "small") == 0 && argc > 2) {
     fill((size_t)atol(argv[2]) * kMiB / 4); /* quarters of a MiB */
+  } else if (strcmp(manner, "peak") == 0 && argc > 3) {
+    peak(atol(argv[2]), atol(argv[3]));
   } else if (strcmp(manner, "large") == 0) {
     fill((size_t)256 * kMiB);
   } else if (strcmp(manner, "threads") == 0) {

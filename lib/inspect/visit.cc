@@ -1,0 +1,115 @@
+// Every block of the process (visit.h).
+//
+// Who may use it: through visit.h.
+#include "inspect/visit.h"
+
+#include <string.h>
+
+#include "chunk/extent_map.h"
+#include "heap/pool_walk.h"
+#include "heap/program_heap.h"
+
+namespace poolalloc {
+namespace {
+
+// A pool's blocks, as they were at one moment. On a stack that may be small it is the largest thing.
+struct PoolBlocks {
+  Area area;
+  uint64_t live[kSliceSize / kBlockAlignment / 64];
+
+  void set_live(size_t index) { live[index / 64] |= uint64_t{1} << index % 64; }
+  bool is_live(size_t index) const { return (live[index / 64] >> index % 64 & 1) != 0; }
+};
+
+// Notes which blocks are live. What its owner does meanwhile can make the list look broken; then it is read again.
+PA_RACY void look_at_blocks(const BlockPool& pool, const PoolSeen& seen, PoolBlocks& blocks) {
+  char* const start = slice_address(&pool);
+  const HoleSet* holes = &chunk_of(&pool)->info.holes[slice_index(&pool)];
+  const size_t block_size = class_size(seen.size_class);
+  constexpr int kTries = 3;
+  for (int i = 0; i < kTries; i++) {
+    const FreeBlocks free(pool, start, block_size, holes);
+    if (!free.are_sound() && i + 1 < kTries) continue;
+    memset(blocks.live, 0, sizeof blocks.live);
+    for (unsigned index = 0; index < unsigned(seen.handed_out); index++) {
+      if (!free.has(index)) blocks.set_live(index);
+    }
+    break;
+  }
+  blocks.area = {start, seen.slices * kSliceSize, block_size, size_t(seen.capacity), seen.owner->program};
+}
+
+// What a pool's first slice says its owner is may be anything by now: whether it is a heap, which never goes.
+bool is_heap(const Heap* owner) {
+  const HeapGate* gate = heap_list();
+  while (gate != nullptr && gate->heap != owner) gate = gate->next;
+  return gate != nullptr;
+}
+
+// Of the slice of an open chunk; false: no pool starts there.
+PA_RACY bool look_at_slice(Region& region, unsigned chunk, unsigned slice, PoolBlocks& blocks) {
+  SharedLockGuard guard(regions_lock);
+  if (region.base == nullptr || chunk >= region.chunk_count || !chunk_bit(region.open_chunks, chunk)) return false;
+  const BlockPool& pool = chunk_of(chunk_address(region, chunk))->slices[slice];
+  PoolSeen seen;
+  if (pool.state != SliceState::active) {
+    if (!pool_walk::look_at_rest(pool, &seen) || !is_heap(seen.owner)) return false;
+  } else {
+    seen.owner = pool.owner;
+    const unsigned c = pool.size_class;
+    if (c >= kClassCount || !is_heap(seen.owner) || seen.owner->chains[c].active != &pool) return false;
+    if (!pool_walk::look(pool, c, seen.owner->active[c].count, &seen)) return false;
+  }
+  look_at_blocks(pool, seen, blocks);
+  return true;
+}
+
+bool pools_visit(AreaVisit visit, void* context) {
+  PoolBlocks blocks;
+  return regions_find([&](Region& region) {
+    for (unsigned i = 0; i < kChunksPerRegion * kSlicesPerChunk; i++) {
+      const unsigned chunk = i / kSlicesPerChunk;
+      if (!chunk_bit(region.open_chunks, chunk)) {
+        i |= kSlicesPerChunk - 1;
+        continue;
+      }
+      if (!look_at_slice(region, chunk, i % kSlicesPerChunk, blocks)) continue;
+      const Area& area = blocks.area;
+      if (visit(area, nullptr, false, context)) return true;
+      for (size_t index = 0; index < area.block_count; index++) {
+        void* block = byte_offset<char>(area.start, index * area.block_size);
+        if (visit(area, block, blocks.is_live(index), context)) return true;
+      }
+    }
+    return false;
+  });
+}
+
+// The first large block from an address on; false: there is none.
+bool look_at_large(uintptr_t from, Area* area) {
+  SharedLockGuard guard(extents_lock);
+  const Extent* extent = extent_from(from);
+  while (extent != nullptr && extent->state != ExtentState::block)
+    extent = extent_from(extent->start.load_relaxed() + extent->size);
+  if (extent == nullptr) return false;
+  const auto* large = pointer_to<const ProgramLarge>(extent->holder);
+  ProgramHeap* heap = large != nullptr ? large->heap : nullptr;
+  *area = {pointer_to<void>(extent->start.load_relaxed()), extent->size, extent->block_size, 1, heap};
+  return true;
+}
+
+bool large_visit(AreaVisit visit, void* context) {
+  Area area;
+  for (uintptr_t at = 0; look_at_large(at, &area); at = address_of(area.start) + area.size) {
+    if (visit(area, nullptr, false, context) || visit(area, area.start, true, context)) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+PA_COLD bool areas_visit(AreaVisit visit, void* context) {
+  return pools_visit(visit, context) || large_visit(visit, context);
+}
+
+}  // namespace poolalloc
