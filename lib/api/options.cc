@@ -10,7 +10,9 @@
 #include "api/profile.h"
 #include "base/policy.h"
 #include "chunk/accounts.h"
+#include "chunk/extent.h"
 #include "chunk/huge_pages.h"
+#include "chunk/region.h"
 #include "heap/guard.h"
 #include "heap/misuse.h"
 #include "heap/purge_thread.h"
@@ -216,6 +218,16 @@ bool apply_purge(const char* value) {
   return purge_changed();
 }
 
+bool apply_names(const char* value) {
+  uint64_t number;
+  if (!parse_number(value, &number) || number > 1) return false;
+  os_names_wanted.store_relaxed(number == 1);
+  if (number == 0) return true;
+  regions_name();
+  extents_name();
+  return true;
+}
+
 bool apply_purge_ceiling(const char* value) { return parse_size(value, &purge_options.ceiling) && purge_changed(); }
 
 bool apply_purge_floor(const char* value) { return parse_size(value, &purge_options.floor) && purge_changed(); }
@@ -230,6 +242,10 @@ bool apply_purge_thread(const char* value) {
 bool apply_stats(const char* value) {
   if (*value == '/') {
     options.stats_folder = value;
+    return true;
+  }
+  if (strncmp(value, "map:", 4) == 0 && value[4] != 0 && strlen(value) < kFilePathMost) {
+    options.map_file = value + 4;
     return true;
   }
   if (strncmp(value, "json", 4) == 0 && (value[4] == 0 || (value[4] == ':' && value[5] != 0))) {

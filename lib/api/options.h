@@ -14,6 +14,7 @@ struct Options {
   uint64_t stats;            // a summary at exit: 0 none, 1 of every process, else of the process of this number
   const char* stats_folder;  // where each process keeps its figures in a file (api/stats_file.h); nullptr: nowhere
   const char* stats_file;    // where the figures of each process go as JSON at its end; "": stderr; nullptr: nowhere
+  const char* map_file;      // where a map of each process's heap goes at its end; nullptr: nowhere
   bool verbose;
 };
 extern constinit Options options;

@@ -38,7 +38,10 @@ bool summary_wanted() {
 }
 bool figures_wanted() { return options.stats_folder != nullptr; }
 bool json_wanted() { return options.stats_file != nullptr; }
-bool end_matters() { return summary_wanted() || figures_wanted() || json_wanted() || profile_end_matters(); }
+bool map_wanted() { return options.map_file != nullptr; }
+bool end_matters() {
+  return summary_wanted() || figures_wanted() || json_wanted() || map_wanted() || profile_end_matters();
+}
 
 // The process whose end is this program's, if it matters: not a child of vfork, which has the memory of its parent.
 constinit Atomic<int> process{0};
@@ -52,6 +55,7 @@ void finish() {
   if (profile_end_matters()) profile_finish();
   if (figures_wanted()) stats_file_write(true);
   if (json_wanted()) stats_write_json(options.stats_file);
+  if (map_wanted()) stats_write_map(options.map_file);
   if (summary_wanted()) stats_print_summary();
 }
 
@@ -84,7 +88,7 @@ __attribute__((constructor(101))) void start(int, char** arguments, char** envir
   heap_start();
   os_note_start(arguments != nullptr ? arguments[0] : nullptr);
   options_read(environment);
-  if (summary_wanted() || json_wanted()) {
+  if (summary_wanted() || json_wanted() || map_wanted()) {
     os_keep_stderr();
     usage_tracked.store_relaxed(true);
   }

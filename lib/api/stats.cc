@@ -88,20 +88,28 @@ PA_COLD void stats_print_summary() {
   chaos_report();
 }
 
-PA_COLD void stats_write_json(const char* file) {
+// Puts what `make` writes together, and then in a file.
+template <typename Make>
+static void write_file(const char* what, const char* file, Make make) {
   Growing<char> text;
   Mapped<Path> path, part;
-  statistics_write(
-      poolalloc_version(),
-      [](const char* more, size_t length, void* context) { static_cast<Growing<char>*>(context)->add(more, length); },
-      &text);
-  if (!text.is_whole || !path || !part) return Message().text("the figures cannot be written: no memory").send();
+  make([](const char* more, size_t length, void* to) { static_cast<Growing<char>*>(to)->add(more, length); }, &text);
+  Message message;
+  message.text(what).text(" cannot be written");
+  if (!text.is_whole || !path || !part) return message.text(": no memory").send();
   if (*file == 0) return os_write(text.items, text.count);
   path->put_pattern(file);
   part->put_part(path->text);
   if (!path->is_whole || !part->is_whole || !os_file_replace(path->text, part->text, text.items, text.count))
-    Message().text("the figures cannot be written to ").text(path->text).send();
+    message.text(" to ").text(path->text).send();
 }
+
+PA_COLD void stats_write_json(const char* file) {
+  write_file("the figures", file,
+             [](StatisticsWrite write, void* to) { statistics_write(poolalloc_version(), write, to); });
+}
+
+PA_COLD void stats_write_map(const char* file) { write_file("the map", file, map_write); }
 
 }  // namespace poolalloc
 

@@ -19,5 +19,7 @@ void stats_print_summary();
 
 // All figures as JSON, in a file in whose name %p is this process's number; "": on stderr.
 void stats_write_json(const char* file);
+// What `poolalloc map` draws, in such a file.
+void stats_write_map(const char* file);
 
 }  // namespace poolalloc

@@ -120,6 +120,9 @@ size_t extents_dirty_size();
 // Unmaps all free extents; whether there were any.
 bool extents_unmap();
 
+// Tells the kernel what those are that there are already (os_name).
+void extents_name();
+
 // In the child of a fork, when a thread that has vanished may have been changing extents: every whole block stays one,
 // and all free extents are given up, because nobody can know which of them are whole. extents_lock held.
 void extents_salvage();

@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "base/probe.h"
 #include "chunk/accounts.h"
 #include "chunk/extent_map.h"
 #include "chunk/huge_pages.h"
@@ -198,8 +199,16 @@ Extent* space_add(size_t size, size_t alignment) {
     os_discard(space, wanted);
     return nullptr;
   }
+  PA_PROBE2(extents_map, start, wanted);
+  os_name(space, wanted, kExtentsName);
   space_account(int64_t(wanted));
   return free_insert(start, wanted, {ExtentState::clean, space_advise(space, wanted), 0}, 0);
+}
+
+void extents_name() {
+  SharedLockGuard guard(extents_lock);
+  for (const Extent* each = extent_from(0); each != nullptr; each = extent_from(extent_end(each)))
+    os_name(pointer_to<void>(extent_start(each)), each->size, kExtentsName);
 }
 
 // --- The equations -----------------------------------------------------------------------------------------

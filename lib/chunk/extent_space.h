@@ -64,6 +64,9 @@ Extent* free_insert(uintptr_t start, size_t size, ExtentKind kind, size_t used_p
 // Erases a free extent.
 void free_erase(Extent* extent);
 
+// What the kernel is told of it (os_name).
+inline constexpr char kExtentsName[] = "poolalloc:large";
+
 // Takes new address space, of which `size` bytes can be had from a multiple of `alignment` on, as a clean extent; which
 // one, nullptr: no memory.
 Extent* space_add(size_t size, size_t alignment);

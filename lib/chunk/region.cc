@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "base/probe.h"
 #include "chunk/accounts.h"
 #include "chunk/extent.h"
 #include "chunk/huge_pages.h"
@@ -111,6 +112,8 @@ bool region_add() {
   HugePages mode = huge_pages.load_relaxed();
   if (mode == HugePages::off) os_advise_huge(base, region_size(*region), false);
   if constexpr (kHardened) region_guard(*region);
+  PA_PROBE2(region_map, base, region_size(*region));
+  os_name(base, region_size(*region), kPoolsName);
   bool is_new = index == region_table.count.load_relaxed();
   chunks_mapped += count;
   accounts.mapped.add_relaxed(int64_t(region_size(*region)));
@@ -119,6 +122,14 @@ bool region_add() {
   if (is_new) region_table.count.store_release(index + 1);
   region_note(*region, kHavingFree);
   return true;
+}
+
+void regions_name() {
+  SharedLockGuard guard(regions_lock);
+  regions_find([](const Region& region) {
+    if (region.base != nullptr) os_name(region.base, region_size(region), kPoolsName);
+    return false;
+  });
 }
 
 bool regions_release_free() {

@@ -139,6 +139,9 @@ inline void open_chunks_each(Visit visit) {
   });
 }
 
+// What the kernel is told of them (os_name).
+inline constexpr char kPoolsName[] = "poolalloc:pools";
+
 // Both with regions_lock held. Maps a region with at least one chunk, all closed; false when
 // there is no memory. Unmaps regions that are wholly free, to make address space; whether any was.
 bool region_add();
@@ -149,6 +152,8 @@ inline bool slice_is_huge(const BlockPool* slice) {
   const ChunkInfo& info = chunk_of(slice)->info;
   return chunk_is_huge(*info.region, info.index);
 }
+// Names those that there are already.
+void regions_name();
 // Makes inaccessible what the region's chunks have besides slices and headers.
 void region_guard(const Region& region);
 // Asks for huge pages in a chunk, or for none; the caller has claimed memory in it.

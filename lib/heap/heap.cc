@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "base/probe.h"
 #include "chunk/accounts.h"
 #include "chunk/purge.h"
 #include "heap/find.h"
@@ -132,6 +133,7 @@ void pool_clear(BlockPool* pool) {
 // On no chain, no live block -> gone; its slices become spare if they `may_stay`.
 void pool_release(Heap& heap, BlockPool* pool, bool may_stay) {
   const unsigned slices = pool->slice_count;
+  PA_PROBE3(pool_release, &heap, class_size(pool->size_class), slice_address(pool));
   pool_clear(pool);
   heap.chains[pool->size_class].pool_count--;
   heap.slice_count -= slices;
@@ -175,6 +177,7 @@ BlockPool* pool_grow(Heap& heap, unsigned size_class, bool* is_clean) {
   chain.pool_count++;
   heap.slice_count += slices;
   heap.untouched_change += int64_t(pool_untouched(*pool));
+  PA_PROBE3(pool_grow, &heap, class_size(size_class), slice_address(pool));
   return pool;
 }
 
@@ -353,15 +356,6 @@ PA_NOINLINE void heap_pool_trap(BlockPool* pool) {
     PA_CHECK(heap_is_valid(heap));
   }
   heap_small_path_end(heap, released);
-}
-
-int64_t heap_pool_live(const BlockPool& pool) {
-  if (pool.state == SliceState::active) return -1;
-  // Acquire: paired with list_count_down, so that what is counted as freed is done with.
-  int64_t count = __atomic_load_n(&pool.parked_list.count, __ATOMIC_ACQUIRE);
-  // The owner is on its way to look at the pool, or about to: heap_pool_trap.
-  if (count <= 0) return -1;
-  return block_pool_live(pool.state, pool.capacity, count);
 }
 
 void heap_pool_vacate(Heap& heap, BlockPool* pool) {

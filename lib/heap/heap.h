@@ -184,9 +184,6 @@ void* heap_alloc(Heap& heap, unsigned size_class);
 Block* heap_pop_refilled(Heap& heap, unsigned size_class);
 // A pool's count has become zero or less; releases or wakes it. The pool may be gone afterwards.
 void heap_pool_settle(Heap& heap, BlockPool* pool);
-// How many live blocks a pool has at most, for whoever holds the heap's lock; what its owner frees meanwhile
-// may still be counted. -1: it is active, or its owner is about to look at it, and still needs it.
-int64_t heap_pool_live(const BlockPool& pool);
 // Releases a pool, and its slices, that is not active and whose live blocks are all on their way to the heap, or are to
 // go with it.
 void heap_pool_vacate(Heap& heap, BlockPool* pool);

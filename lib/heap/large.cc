@@ -4,6 +4,7 @@
 #include "heap/large.h"
 
 #include "base/bits.h"
+#include "base/probe.h"
 #include "chunk/extent.h"
 #include "chunk/purge.h"
 #include "heap/heap.h"
@@ -33,6 +34,7 @@ void made(void* block, size_t size, ProgramHeap* heap) {
 // A fresh block, if there is one, which is the thread's target's from here on. nullptr: it cannot be.
 void* claimed_for_target(void* block, size_t size) {
   if (block == nullptr) return nullptr;
+  PA_PROBE2(large_alloc, block, size);
   claimed(size);
   ProgramHeap* target = program_target;
   if (PA_UNLIKELY(target != nullptr) && !program_large_adopt(*target, block)) {
@@ -71,6 +73,7 @@ bool large_free(void* p) {
   if (PA_UNLIKELY(holder != nullptr)) profiled_give(*holder, profiled_take(holder, p), true);
   size_t released = extent_release(p);
   if (released == 0) return false;
+  PA_PROBE2(large_free, p, released);
   heap_slow_path_end(released);
   return true;
 }

@@ -2,6 +2,7 @@
 //
 // Always holds: heap.h's equations whenever heap.lock is released.
 // Who may use it: through heap.h.
+#include "base/probe.h"
 #include "chunk/purge.h"
 #include "heap/evict.h"
 #include "heap/heap.h"
@@ -27,6 +28,7 @@ static PA_COLD void* shared_alloc(unsigned size_class) {
 
 // A block of a class whose list is empty.
 static PA_NOINLINE void* alloc_refilled(Heap& heap, unsigned size_class) {
+  PA_PROBE2(refill, &heap, class_size(size_class));
   Block* block;
   size_t released;
   {

@@ -52,7 +52,23 @@ PA_RACY inline bool look_at_rest(const BlockPool& pool, PoolSeen* seen) {
   return look(pool, size_class, block_pool_live(state, pool.capacity, pool.parked_list.count), seen);
 }
 
+// What a pool's first slice says its owner is may be anything by now: whether it is a heap, which never goes.
+inline bool is_heap(const Heap* owner) {
+  const HeapGate* gate = heap_list();
+  while (gate != nullptr && gate->heap != owner) gate = gate->next;
+  return gate != nullptr;
+}
+
 }  // namespace pool_walk
+
+// The same of any slice of an open chunk; false: no pool starts there. regions_lock held.
+PA_RACY inline bool pool_look(const BlockPool& slice, PoolSeen* seen) {
+  if (slice.state != SliceState::active) return pool_walk::look_at_rest(slice, seen) && pool_walk::is_heap(seen->owner);
+  seen->owner = slice.owner;
+  const unsigned c = slice.size_class;
+  if (c >= kClassCount || !pool_walk::is_heap(seen->owner) || seen->owner->chains[c].active != &slice) return false;
+  return pool_walk::look(slice, c, seen->owner->active[c].count, seen);
+}
 
 // Calls visit(seen) for each pool.
 template <typename Visit>

@@ -1,6 +1,7 @@
 // What can be done with a mailbox whose owner sleeps (remote.h).
 //
 // Who may use it: through remote.h.
+#include "base/probe.h"
 #include "heap/mail.h"
 
 namespace poolalloc {
@@ -22,6 +23,17 @@ void mail_add(Mail& mail, BlockPool* pool, Block* last) {
   mail.count += message_count(last);
   message_end(last, mail.head);
   mail.head = head;
+}
+
+// How many live blocks a pool has at most, for whoever holds the heap's lock; what its owner frees meanwhile
+// may still be counted. -1: it is active, or its owner is about to look at it, and still needs it.
+int64_t heap_pool_live(const BlockPool& pool) {
+  if (pool.state == SliceState::active) return -1;
+  // Acquire: paired with list_count_down, so that what is counted as freed is done with.
+  int64_t count = __atomic_load_n(&pool.parked_list.count, __ATOMIC_ACQUIRE);
+  // The owner is on its way to look at the pool, or about to: heap_pool_trap.
+  if (count <= 0) return -1;
+  return block_pool_live(pool.state, pool.capacity, count);
 }
 
 // What became of messages that were looked at.
@@ -88,6 +100,7 @@ void heap_reap(Heap& heap) {
   // sweeps look, too.
   heap.mail_patience.store_relaxed(kMailPatience + (reaped.released != 0 ? 2 : 8) * reaped.kept);
   lock_release(heap.gate->lock);
+  if (reaped.released != 0) PA_PROBE2(heap_reap, &heap, reaped.released);
   // As in heap_drain_orphan: its thread may have ended meanwhile, and who found the lock taken has left its
   // message to this thread.
   fence_seq_cst();

@@ -5,6 +5,7 @@
 // Who may use it: through remote.h.
 #include "heap/remote.h"
 
+#include "base/probe.h"
 #include "chunk/purge.h"
 #include "chunk/region.h"
 #include "heap/evict.h"
@@ -28,6 +29,7 @@ uint32_t mailbox_add(Heap& owner, Block* newest, Block* oldest, uint32_t count) 
 }
 
 void mailbox_push(Heap& owner, Block* newest, Block* oldest, uint32_t count) {
+  PA_PROBE2(messages_send, &owner, count);
   uint32_t mail_count = mailbox_add(owner, newest, oldest, count);
   // Paired with the fences in heap_drain_orphan and where a heap becomes an orphan: either this
   // thread sees that nobody will collect, or the last collector sees the message.

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "base/probe.h"
 #include "chunk/os_source.h"
 #include "chunk/purge.h"
 #include "heap/evict.h"
@@ -100,6 +101,7 @@ void orphan_push(Heap* heap) {
 
 // Lets go of the calling thread's heap. From here on its own frees are remote ones.
 void heap_detach(Heap* heap) {
+  PA_PROBE1(heap_detach, heap);
   remote_flush(*heap);
   // Before signals are blocked (lock.h). The heap is the thread's until then: a handler may fork.
   lock_acquire(heap->gate->lock);
@@ -219,6 +221,7 @@ Heap* heap_attach() {
     thread_heap = heap;
     lock_release(heap->gate->lock);
   }
+  PA_PROBE1(heap_attach, heap);
   if (!early.started && early.heap == nullptr) early = EarlyHeap{heap, os_thread_id(), false};
   // May allocate, which works from here on. Should it fail, the heap stays with the ended thread.
   if (has_key) pthread_setspecific(registry.key, heap);

@@ -6,81 +6,17 @@
 #include <string.h>
 
 #include "chunk/accounts.h"
+#include "chunk/extent_map.h"
+#include "chunk/region.h"
 #include "heap/misuse.h"
+#include "heap/pool_walk.h"
 #include "heap/program_heap.h"
 #include "inspect/census.h"
+#include "inspect/json.h"
 #include "os/os.h"
 
 namespace poolalloc {
 namespace {
-
-// Puts JSON together, and commas where they belong.
-class Json {
- public:
-  Json(StatisticsWrite write, void* context) : write_(write), context_(context) {}
-  ~Json() { flush(); }
-  Json(const Json&) = delete;
-  Json& operator=(const Json&) = delete;
-
-  // Of an object ('{') or an array ('['); `key` is nullptr inside arrays, and outside all.
-  void open(const char* key, char bracket) {
-    begin(key);
-    put(bracket);
-    is_first_ = true;
-  }
-  void close(char bracket) {
-    put(bracket);
-    is_first_ = false;
-  }
-  void number(const char* key, uint64_t value) {
-    begin(key);
-    char digits[20];
-    unsigned count = 0;
-    do {
-      digits[count++] = char('0' + value % 10);
-      value /= 10;
-    } while (value != 0);
-    while (count > 0) put(digits[--count]);
-  }
-  void text(const char* key, const char* value) {
-    begin(key);
-    quoted(value);
-  }
-  void end_line() { put('\n'); }
-
- private:
-  void begin(const char* key) {
-    if (!is_first_) put(',');
-    is_first_ = false;
-    if (key == nullptr) return;
-    quoted(key);
-    put(':');
-  }
-  // What is not ASCII goes as it is.
-  void quoted(const char* value) {
-    put('"');
-    for (; *value != 0; value++) {
-      const unsigned char c = static_cast<unsigned char>(*value);
-      if (c == '"' || c == '\\') put('\\');
-      put(c < ' ' ? '?' : char(c));
-    }
-    put('"');
-  }
-  void put(char c) {
-    if (length_ == sizeof text_) flush();
-    text_[length_++] = c;
-  }
-  void flush() {
-    if (length_ != 0) write_(text_, length_, context_);
-    length_ = 0;
-  }
-
-  StatisticsWrite write_;
-  void* context_;
-  char text_[1024];
-  size_t length_ = 0;
-  bool is_first_ = true;
-};
 
 void write_totals(Json& json, const Census& census) {
   const char* section = "";
@@ -167,6 +103,81 @@ PA_COLD void statistics_write(const char* library, StatisticsWrite write, void* 
   write_totals(json, census);
   write_classes(json, census);
   write_heaps(json);
+  json.close('}');
+  json.end_line();
+}
+
+// --- The map ------------------------------------------------------------------------------------------------
+
+namespace {
+
+// Pools of one chunk, as they are seen.
+PA_RACY void write_pools(Json& json, uintptr_t start) {
+  json.open("pools", '[');
+  const Chunk* chunk = chunk_of(pointer_to<void>(start));
+  for (unsigned i = 0; i < kSlicesPerChunk; i++) {
+    PoolSeen seen;
+    if (!pool_look(chunk->slices[i], &seen)) continue;
+    json.open(nullptr, '{');
+    json.number("first", i);
+    json.number("slices", seen.slices);
+    json.number("size", class_size(seen.size_class));
+    json.number("live", uint64_t(seen.live));
+    json.number("capacity", uint64_t(seen.capacity));
+    json.close('}');
+  }
+  json.close(']');
+}
+
+void write_chunks(Json& json) {
+  json.open("chunks", '[');
+  SharedLockGuard guard(regions_lock);
+  regions_find([&](const Region& region) {
+    for (unsigned i = 0; region.base != nullptr && i < region.chunk_count; i++) {
+      const bool is_open = chunk_bit(region.open_chunks, i);
+      const uintptr_t start = address_of(chunk_address(region, i));
+      json.open(nullptr, '{');
+      json.number("start", start);
+      json.number("is_huge", chunk_is_huge(region, i));
+      json.number("is_open", is_open);
+      json.number("slices", region.slices);
+      json.number("free", chunk_bit(region.free_chunks, i) ? region.slices : region.chunks[i].free.load_relaxed());
+      json.number("dirty", region.chunks[i].dirty.load_relaxed());
+      if (is_open) write_pools(json, start);
+      json.close('}');
+    }
+    return false;
+  });
+  json.close(']');
+}
+
+void write_extents(Json& json) {
+  json.open("extents", '[');
+  SharedLockGuard guard(extents_lock);
+  for (const Extent* each = extent_from(0); each != nullptr;) {
+    const uintptr_t start = each->start.load_relaxed();
+    json.open(nullptr, '{');
+    json.number("start", start);
+    json.number("size", each->size);
+    json.number("state", uint64_t(each->state));
+    json.number("is_huge", each->is_huge);
+    json.number("block_size", each->state == ExtentState::block ? each->block_size : 0);
+    json.close('}');
+    each = extent_from(start + each->size);
+  }
+  json.close(']');
+}
+
+}  // namespace
+
+PA_COLD void map_write(StatisticsWrite write, void* context) {
+  Json json(write, context);
+  json.open(nullptr, '{');
+  json.number("version", 1);
+  json.number("process", uint64_t(os_process_id()));
+  json.text("program", os_program_name());
+  write_chunks(json);
+  write_extents(json);
   json.close('}');
   json.end_line();
 }

@@ -20,4 +20,8 @@ using StatisticsWrite = void (*)(const char* text, size_t length, void* context)
 
 void statistics_write(const char* library, StatisticsWrite write, void* context);
 
+// What scripts/poolalloc_cli/heap_map.py draws: chunks with their pools, and extents, in bytes, blocks and bits.
+// `write` must not allocate: locks are held.
+void map_write(StatisticsWrite write, void* context);
+
 }  // namespace poolalloc

@@ -39,27 +39,13 @@ PA_RACY void look_at_blocks(const BlockPool& pool, const PoolSeen& seen, PoolBlo
   blocks.area = {start, seen.slices * kSliceSize, block_size, size_t(seen.capacity), seen.owner->program};
 }
 
-// What a pool's first slice says its owner is may be anything by now: whether it is a heap, which never goes.
-bool is_heap(const Heap* owner) {
-  const HeapGate* gate = heap_list();
-  while (gate != nullptr && gate->heap != owner) gate = gate->next;
-  return gate != nullptr;
-}
-
 // Of the slice of an open chunk; false: no pool starts there.
 PA_RACY bool look_at_slice(Region& region, unsigned chunk, unsigned slice, PoolBlocks& blocks) {
   SharedLockGuard guard(regions_lock);
   if (region.base == nullptr || chunk >= region.chunk_count || !chunk_bit(region.open_chunks, chunk)) return false;
   const BlockPool& pool = chunk_of(chunk_address(region, chunk))->slices[slice];
   PoolSeen seen;
-  if (pool.state != SliceState::active) {
-    if (!pool_walk::look_at_rest(pool, &seen) || !is_heap(seen.owner)) return false;
-  } else {
-    seen.owner = pool.owner;
-    const unsigned c = pool.size_class;
-    if (c >= kClassCount || !is_heap(seen.owner) || seen.owner->chains[c].active != &pool) return false;
-    if (!pool_walk::look(pool, c, seen.owner->active[c].count, &seen)) return false;
-  }
+  if (!pool_look(pool, &seen)) return false;
   look_at_blocks(pool, seen, blocks);
   return true;
 }

@@ -49,6 +49,12 @@ bool os_is_locked(void* p, size_t size);
 // again. False when the kernel refuses: nothing is changed.
 bool os_hide(void* p, size_t size);
 
+// Has /proc/PID/smaps say what [p, p+size), whole mappings or parts of some, is for, where names are wanted and the
+// kernel keeps them (Linux 5.17 with CONFIG_ANON_VMA_NAME). Only advice: no answer.
+void os_name(void* p, size_t size, const char* name);
+// Synchronization: set once at start-up. Not by default: a sandbox may end a process for the system call.
+extern constinit Atomic<bool> os_names_wanted;
+
 // Asks the kernel for huge pages in [p, p+size), or for none. Only advice: no answer.
 void os_advise_huge(void* p, size_t size, bool wanted);
 

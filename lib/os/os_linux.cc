@@ -20,6 +20,7 @@
 #include "base/check.h"
 #include "base/constants.h"
 #include "base/policy.h"
+#include "base/probe.h"
 #include "os/message.h"
 #include "os/os.h"
 #include "os/system_call.h"
@@ -227,6 +228,7 @@ static bool purging_clears() {
 }
 
 bool os_purge(void* p, size_t size) {
+  PA_PROBE2(purge, p, size);
   if (!purging_clears()) return false;
   return !failed(system_call(SYS_madvise, as_long(p), long(size), MADV_DONTNEED)) ||
          !failed(system_call(SYS_madvise, as_long(p), long(size), kDontNeedLocked));
@@ -274,6 +276,15 @@ bool os_hide(void* p, size_t size) {
 bool os_is_locked(void* p, size_t size) {
   // With this error for locked memory only, of what was mapped just now; a sandbox may refuse the call with another.
   return system_call(SYS_madvise, as_long(p), long(size), MADV_DONTNEED) == -EINVAL;
+}
+
+constinit Atomic<bool> os_names_wanted{false};
+
+void os_name(void* p, size_t size, const char* name) {
+  // PR_SET_VMA, PR_SET_VMA_ANON_NAME.
+  constexpr long kSetVma = 0x53564d41, kAnonymousName = 0;
+  if (os_names_wanted.load_relaxed())
+    system_call(SYS_prctl, kSetVma, kAnonymousName, as_long(p), long(size), as_long(name));
 }
 
 void os_advise_huge(void* p, size_t size, bool wanted) {

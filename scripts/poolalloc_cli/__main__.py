@@ -105,6 +105,8 @@ def run_command(arguments):
         from .profile import profile
         return profile(said.target, said.seconds, said.interval, said.by, said.top, said.svg, said.output)
     from . import watch
+    if said.command == "map" and said.exit:
+        return watch.map_at_exit([said.target, *said.words], said.picture, places.library())
     return {"stats": lambda: watch.stats(said.target, said.json), "top": lambda: watch.top(said.target, said.interval),
             "map": lambda: watch.memory_map(said.target, said.picture), "trim": lambda: watch.trim(said.target, said.wait)}[said.command]()
 

@@ -37,7 +37,9 @@ def parser():
     top.add_argument("target", metavar="PID|NAME")
     top.add_argument("--interval", type=float, default=1.0, metavar="SECONDS", help="between two looks (1)")
     mapped = command("map", "print what the memory of a running process is used for, and draw its heap")
-    mapped.add_argument("target", metavar="PID|NAME")
+    mapped.add_argument("target", metavar="PID|NAME|PROGRAM")
+    mapped.add_argument("words", nargs=argparse.REMAINDER, metavar="ARGUMENT", help=argparse.SUPPRESS)
+    mapped.add_argument("--exit", action="store_true", help="run PROGRAM with its arguments, and draw the heap as it is at its end")
     mapped.add_argument("--picture", metavar="FILE", help="draw the heap there, as an SVG, or as a PNG if it ends in .png, instead of "
                         "in the terminal")
     profile = command("profile", "print which functions have allocated what: of a running process, which is asked to sample "

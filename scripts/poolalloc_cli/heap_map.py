@@ -5,9 +5,11 @@ Always holds: as in snapshot.py; the same cells are drawn in the terminal, as an
 import collections
 import dataclasses
 import html
+import json
+import pathlib
 
 from .amounts import share, size_text
-from .snapshot import BLOCK, DIRTY
+from .snapshot import BLOCK, DIRTY, ChunkSeen, ExtentSeen
 
 CELL = 1 << 16
 ROW = 64
@@ -42,13 +44,23 @@ class Cell:
 
 
 @dataclasses.dataclass
+class DrawnPool:
+    """What of a pool is drawn, as in snapshot.Pool."""
+    start: int
+    slices: int
+    block_size: int
+    live: int
+    capacity: int
+
+
+@dataclasses.dataclass
 class Row:
     start: int
     is_huge: bool
     cells: list
 
 
-def chunk_row(chunk, slice_size):
+def chunk_row(chunk):
     cells = []
     for i in range(ROW):
         if not chunk.slices >> i & 1:
@@ -58,8 +70,8 @@ def chunk_row(chunk, slice_size):
         else:
             cells.append(Cell("spare"))
     for pool in chunk.pools:
-        first = (pool.start - chunk.start) // slice_size
-        live = pool.live * pool.block_size / (pool.slices * slice_size)
+        first = (pool.start - chunk.start) // CELL
+        live = pool.live * pool.block_size / (pool.slices * CELL)
         text = f"{pool.live} of {pool.capacity} blocks of {pool.block_size} bytes"
         cells[first:first + pool.slices] = [Cell("pool", live, text)] * pool.slices
     return Row(chunk.start, chunk.is_huge, cells)
@@ -87,9 +99,20 @@ def extent_rows(extents):
         yield Row(row * ROW * CELL, huge[row] * 2 > sum(sum(each.values()) for each in cells.values()), drawn)
 
 
-def rows_of(snapshot):
-    chunks = [chunk_row(chunk, snapshot.slice_size) for chunk in snapshot.chunks]
-    return sorted([*chunks, *extent_rows(snapshot.read_extents())], key=lambda row: row.start)
+def rows_of(chunks, extents):
+    return sorted([*map(chunk_row, chunks), *extent_rows(extents)], key=lambda row: row.start)
+
+
+def rows_of_file(path):
+    """Of what a process has left at its end (POOLALLOC_STATS=map:FILE); with its number and name."""
+    whole = json.loads(pathlib.Path(path).read_text())
+    chunks = []
+    for each in whole["chunks"]:
+        pools = [DrawnPool(each["start"] + pool["first"] * CELL, pool["slices"], pool["size"], pool["live"], pool["capacity"])
+                 for pool in each.pop("pools", [])]
+        chunks.append(ChunkSeen(pools=pools, **each))
+    extents = [ExtentSeen(**each) for each in whole["extents"]]
+    return rows_of(chunks, extents), whole["process"], whole["program"]
 
 
 def legend():

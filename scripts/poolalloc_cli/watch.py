@@ -8,7 +8,9 @@ import os
 import pathlib
 import re
 import select
+import subprocess
 import sys
+import tempfile
 import termios
 import time
 import tty
@@ -188,15 +190,38 @@ def memory_map(word, picture):
     print(f"process {process.pid} ({process.name}): {size_text(accounts('in_use'))} in use of "
           f"{size_text(accounts('mapped'))} that the library has mapped, {kept_text(accounts)} kept for reuse")
     print("\n".join(table_lines(["address space", "resident", "private", "in huge pages", "what"], rows)))
-    rows = heap_map.rows_of(process.snapshot())
-    print(f"\n{heap_map.sums(rows)}")
+    snapshot = process.snapshot()
+    print()
+    draw(heap_map.rows_of(snapshot.chunks, snapshot.read_extents()), process.pid, process.name, picture)
+    return 0
+
+
+def draw(rows, pid, name, picture):
+    title = f"process {pid} ({name}): {heap_map.sums(rows)}"
     if picture is None:
-        print("\n".join(heap_map.terminal_lines(rows, sys.stdout.isatty())))
+        print("\n".join([title, *heap_map.terminal_lines(rows, sys.stdout.isatty())]))
     elif picture.endswith(".png"):
         heap_map.write_png(rows, picture)
     else:
-        pathlib.Path(picture).write_text(heap_map.svg(rows, f"process {process.pid} ({process.name}): {heap_map.sums(rows)}"))
-    return 0
+        pathlib.Path(picture).write_text(heap_map.svg(rows, title))
+
+
+def map_at_exit(words, picture, library):
+    """Runs a program under the library, and draws its heap as it was at its end."""
+    with tempfile.TemporaryDirectory(prefix="poolalloc-map-") as folder:
+        environment = {**os.environ, "LD_PRELOAD": " ".join(filter(None, [library, os.environ.get("LD_PRELOAD")])),
+                       "POOLALLOC_STATS": f"map:{folder}/%p"}
+        try:
+            process = subprocess.Popen(words, env=environment)
+        except OSError as error:
+            raise Failed(f"{words[0]}: {error.strerror}", 127 if isinstance(error, FileNotFoundError) else 126) from None
+        status = process.wait()
+        left = pathlib.Path(folder, str(process.pid))
+        if not left.exists():
+            raise Failed(f"{words[0]} has left no map: it was killed, or is not under the library", 1)
+        rows, pid, name = heap_map.rows_of_file(left)
+        draw(rows, pid, name, picture)
+    return status if status >= 0 else 128 - status
 
 
 # --- Giving memory back -----------------------------------------------------------------------------------------

@@ -300,3 +300,63 @@ def test_top_shows_figures_sorts_and_quits(terminal, ordinary):
 def test_top_needs_a_terminal(ordinary):
     result = poolalloc("top", ordinary.pid, stdin=subprocess.DEVNULL)
     assert result.returncode == 125 and "needs a terminal" in result.stderr
+
+
+# --- The map --------------------------------------------------------------------------------------------------------
+
+def test_map_draws_what_there_is(rested, tmp_path):
+    text = poolalloc("map", rested.pid).stdout
+    rows = re.findall(r"^0x[0-9a-f]{12} (.{64}) (huge|    )$", text, re.M)
+    drawn = "".join(cells for cells, _ in rows)
+    # 3 MB of a large block, pools that are full and pools that are nearly empty, and memory that is free.
+    assert drawn.count("L") >= 45 and "█" in drawn and "▁" in drawn and "." in drawn
+    picture = tmp_path / "heap.svg"
+    assert poolalloc("map", "--picture", picture, rested.pid).returncode == 0
+    root = xml.etree.ElementTree.parse(picture).getroot()
+    titles = [title.text for title in root.iter("{http://www.w3.org/2000/svg}title")]
+    assert any("blocks of " in title for title in titles) and "a block of 2.9 MiB" in titles
+    picture = tmp_path / "heap.png"
+    assert poolalloc("map", "--picture", picture, rested.pid).returncode == 0
+    assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_map_is_coloured_in_a_terminal(tmp_path, ordinary):
+    terminal = Terminal(tmp_path, f"{ROOT}/scripts/poolalloc map {ordinary.pid} | tail -1; {ROOT}/scripts/poolalloc map {ordinary.pid}")
+    try:
+        terminal.wait_for("status 0")
+        colored = subprocess.run([*terminal.tmux, "capture-pane", "-p", "-e"], capture_output=True, text=True, check=True).stdout
+        assert "\x1b[48;" in colored and "pools, the darker" in colored
+    finally:
+        terminal.close()
+
+
+def test_map_at_the_end_of_a_program(tmp_path):
+    result = poolalloc("map", "--exit", "--picture", tmp_path / "end.svg", "sh", "-c", "echo out; exit 3")
+    assert (result.returncode, result.stdout, result.stderr) == (3, "out\n", "")
+    assert ": sh" in (tmp_path / "end.svg").read_text() or "(sh)" in (tmp_path / "end.svg").read_text()
+    result = poolalloc("map", "--exit", "ls", "/")
+    assert result.returncode == 0 and re.search(r"process \d+ \(ls\): \S+ MiB of pools", result.stdout)
+    assert poolalloc("map", "--exit", "no-such-program").returncode == 127
+    result = poolalloc("map", "--exit", "sh", "-c", "kill -9 $$")
+    assert result.returncode == 1 and "has left no map" in result.stderr
+
+
+# --- Probes and names -----------------------------------------------------------------------------------------------
+
+def test_probes_are_in_the_library():
+    if not pathlib.Path("/usr/include/sys/sdt.h").exists() and not list(pathlib.Path("/usr/include").glob("*/sys/sdt.h")):
+        pytest.skip("the library was built without sys/sdt.h")
+    library = poolalloc("path").stdout.strip()
+    notes = subprocess.run(["readelf", "-n", library], capture_output=True, text=True, check=True).stdout
+    found = set(re.findall(r"Provider: poolalloc\n\s+Name: (\w+)", notes))
+    said = set(re.findall(r"^//   poolalloc:(\w+)\(", (ROOT / "lib/base/probe.h").read_text(), re.M))
+    assert found == said and len(said) >= 12
+
+
+def test_a_probe_stops_a_debugger(tmp_path):
+    library = poolalloc("path").stdout.strip()
+    if "Provider: poolalloc" not in subprocess.run(["readelf", "-n", library], capture_output=True, text=True).stdout:
+        pytest.skip("the library was built without sys/sdt.h")
+    text = gdb("set breakpoint pending on", "file /usr/bin/sort", f"set environment LD_PRELOAD {library}", "set startup-with-shell off",
+               "break -probe-stap poolalloc:pool_grow", "run --version", "info probes stap poolalloc", "p $_probe_argc")
+    assert re.search(r"^stap +poolalloc +heap_attach ", text, re.M) and "$1 = 3" in text, text

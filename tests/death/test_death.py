@@ -352,7 +352,7 @@ def test_without_tables_and_frames_the_trace_shows_the_caller(trace):
 # --- Options -------------------------------------------------------------------------------------------------
 
 VALUES = {"foreign": ("ignore|warn|abort", "warn"), "misuse": ("abort|warn|ignore", "abort"),
-          "stats": ("0|1|PID|json[:FILE]|FOLDER", "0"), "verbose": ("0|1", "0")}
+          "names": ("0|1", "0"), "stats": ("0|1|PID|json[:FILE]|map:FILE|FOLDER", "0"), "verbose": ("0|1", "0")}
 
 
 @pytest.mark.parametrize("option, value", [

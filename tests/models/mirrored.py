@@ -15,7 +15,7 @@ FUNCTIONS = {
     "lib/heap/fast.h": ["heap_malloc", "heap_free"],
     "lib/heap/heap.cc": ["seized_return", "seized_return_slow", "pool_activate", "pool_deactivate", "pool_park", "pool_unpark",
                          "active_put_away", "evicted_release", "list_refill", "heap_pop_refilled", "heap_pool_settle", "heap_pool_trap",
-                         "heap_pool_live", "heap_pool_vacate", "heap_pool_evict"],
+                         "heap_pool_vacate", "heap_pool_evict"],
     "lib/heap/malloc.cc": ["alloc_refilled", "heap_alloc"],
     "lib/heap/evict.h": ["batches_leave", "batches_enter", "BatchesHeld", "~BatchesHeld"],
     "lib/heap/evict.cc": ["is_bare", "heap_seize", "seized_take", "evict_end", "heap_look", "batches_take_back",
@@ -24,7 +24,7 @@ FUNCTIONS = {
     "lib/heap/remote.cc": ["mailbox_push", "outbox_add", "outbox_take", "outbox_send",
                            "batch_put_out", "batch_send", "mailbox_look", "message_splice", "batches_take_out", "remote_take",
                            "batch_push", "batch_add", "remote_free", "batch_end", "heap_free_elsewhere", "heap_collect", "heap_drain_orphan"],
-    "lib/heap/reap.cc": ["reap_some", "heap_reap"],
+    "lib/heap/reap.cc": ["heap_pool_live", "reap_some", "heap_reap"],
     "lib/heap/thread.cc": ["heap_detach", "heap_take", "heap_create", "heap_attach"],
 }
 ACCESS = re.compile(r"_relaxed|_acquire|_release|_seq_cst|barrier|__atomic|LockGuard|BatchesHeld|\blist(\.|->)|\blist_\w+\("

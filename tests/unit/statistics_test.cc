@@ -4,6 +4,7 @@
 // Always holds: each test frees all that it allocated.
 #include "inspect/statistics.h"
 
+#include <errno.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -17,9 +18,12 @@
 #include "api/malloc_api.h"
 #include "api/stats.h"
 #include "chunk/accounts.h"
+#include "chunk/extent.h"
+#include "chunk/region.h"
 #include "heap/program_heap.h"
 #include "heap_test.h"
 #include "inspect/census.h"
+#include "os/system_call.h"
 #include "test_util.h"
 
 namespace poolalloc {
@@ -320,6 +324,41 @@ TEST_F(StatisticsTest, NameHeapsOfTheProgramInJson) {
   const std::string text = json_text();
   EXPECT_NE(text.find(R"("kind":"program","name":"a \"name\"?","pools":1)"), std::string::npos) << text;
   poolalloc_heap_delete(heap);
+}
+
+// What the kernel was asked to name, as the address, the size and the name.
+struct Named {
+  uintptr_t start;
+  size_t size;
+  std::string name;
+};
+std::vector<Named> named;
+
+TEST_F(StatisticsTest, MappingsHaveNamesWhereTheyAreWanted) {
+  if constexpr (!kHasFaults) GTEST_SKIP() << "system calls cannot be watched in this build";
+  stand_in.store_relaxed([](long number, const long(&a)[6]) {
+    if (number != SYS_prctl) return kernel_call(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+    EXPECT_EQ(a[0], 0x53564d41);
+    named.push_back({uintptr_t(a[2]), size_t(a[3]), reinterpret_cast<const char*>(a[4])});
+    return -long{EINVAL};  // as a kernel without them says
+  });
+  os_names_wanted.store_relaxed(true);
+  regions_name();
+  extents_name();
+  std::vector<void*> blocks{api_malloc(size_t{200} << 20)};
+  for (int i = 0; i < 100000; i++) blocks.push_back(api_malloc(1000));
+  os_names_wanted.store_relaxed(false);
+  stand_in.store_relaxed(nullptr);
+  auto name_at = [](const void* p) {
+    for (const Named& each : named) {
+      if (uintptr_t(p) - each.start < each.size) return each.name;
+    }
+    return std::string();
+  };
+  EXPECT_EQ(name_at(blocks[0]), "poolalloc:large");
+  EXPECT_EQ(name_at(blocks[1]), "poolalloc:pools");
+  EXPECT_EQ(name_at(blocks.back()), "poolalloc:pools");
+  for (void* block : blocks) api_free(block);
 }
 
 }  // namespace
