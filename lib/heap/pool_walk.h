@@ -34,6 +34,7 @@ PA_RACY inline bool look(const BlockPool& pool, unsigned size_class, int64_t liv
   seen->capacity = pool.capacity;
   seen->handed_out = pool.size;
   seen->hidden = block_pool_hidden(pool, class_size(size_class), &chunk_of(&pool)->info.holes[first]);
+  if (size_t(seen->capacity) * class_size(size_class) > slices * kSliceSize) return false;
   const int64_t most = seen->handed_out - seen->hidden;
   if (live < 0 || live > seen->capacity + heap_vanished_count() || most < 0 || most > seen->capacity) return false;
   // Its owner may be in the middle of malloc, or have vanished there.

@@ -1,5 +1,4 @@
-"""Commands for gdb about a process under libpoolalloc, or its core file: `source scripts/gdb/poolalloc.py`, then
-`help poolalloc`.
+"""Commands for gdb about a process under libpoolalloc, or its core file: `source` this file, then `help poolalloc`.
 
 Always holds: memory is read, never written, and nothing in the process is called.
 """

@@ -360,3 +360,42 @@ def test_a_probe_stops_a_debugger(tmp_path):
     text = gdb("set breakpoint pending on", "file /usr/bin/sort", f"set environment LD_PRELOAD {library}", "set startup-with-shell off",
                "break -probe-stap poolalloc:pool_grow", "run --version", "info probes stap poolalloc", "p $_probe_argc")
     assert re.search(r"^stap +poolalloc +heap_attach ", text, re.M) and "$1 = 3" in text, text
+
+
+# --- What cannot be looked at ---------------------------------------------------------------------------------------
+
+def test_the_end_of_the_process_ends_top(tmp_path):
+    with subprocess.Popen(["sleep", "60"], env={"LD_PRELOAD": poolalloc("path").stdout.strip()}) as process:
+        terminal = Terminal(tmp_path, f"{ROOT}/scripts/poolalloc top --interval 0.2 {process.pid}")
+        try:
+            terminal.wait_for(f"process {process.pid} .sleep.")
+            process.kill()
+            process.wait()
+            screen = terminal.wait_for("^status 1$")
+            assert re.search(f"^poolalloc: process {process.pid} has ended$", screen, re.M)
+        finally:
+            terminal.close()
+
+
+def test_a_library_of_another_version(tmp_path):
+    library = tmp_path / "libpoolalloc.so"
+    data = pathlib.Path(poolalloc("path").stdout.strip()).read_bytes()
+    assert data.count(b"libpoolalloc 0\0") == 1
+    library.write_bytes(data.replace(b"libpoolalloc 0\0", b"libpoolalloc 9\0"))
+    with subprocess.Popen(["sleep", "60"], env={"LD_PRELOAD": str(library)}) as process:
+        time.sleep(0.3)
+        results = [poolalloc(*command, process.pid) for command in (["stats"], ["stats", "--json"], ["map"], ["trim"])]
+        process.kill()
+    for result in results:
+        assert (result.returncode, result.stdout) == (1, "")
+        assert result.stderr == "poolalloc: the library there is of another version\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_process_of_another_user(ordinary):
+    words = ["setpriv", "--reuid", "65534", "--clear-groups", ROOT / "scripts/poolalloc", "stats", str(ordinary.pid)]
+    result = subprocess.run(words, capture_output=True, text=True, cwd="/", env={**os.environ, "HOME": "/"})
+    if "building" in result.stderr or "ermission denied" in result.stderr:
+        pytest.skip("another user cannot run what is here")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert re.fullmatch(rf"poolalloc: no right to (look at|read the memory of) process {ordinary.pid}\n", result.stderr)
