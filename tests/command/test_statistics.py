@@ -399,3 +399,34 @@ def test_a_process_of_another_user(ordinary):
         pytest.skip("another user cannot run what is here")
     assert (result.returncode, result.stdout) == (1, "")
     assert re.fullmatch(rf"poolalloc: no right to (look at|read the memory of) process {ordinary.pid}\n", result.stderr)
+
+
+# --- Core files -----------------------------------------------------------------------------------------------------
+
+CORE = r"""
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+static void *blocks[300000];
+int main(void) {
+  for (int i = 0; i < 300000; i++) memset(blocks[i] = malloc(1000), 1, 1000);
+  for (int i = 0; i < 100; i++) memset(malloc(1 << 20), 1, 1 << 20);
+  void *large = memset(malloc(100 << 20), 1, 100 << 20);
+  for (int i = 0; i < 300000; i++) free(blocks[i]);
+  free(large);
+  abort();
+}
+"""
+
+
+def test_free_memory_stays_out_of_core_files(tmp_path):
+    pattern = pathlib.Path("/proc/sys/kernel/core_pattern").read_text().strip()
+    if pattern.startswith(("|", "/")):
+        pytest.skip("core files go elsewhere")
+    (tmp_path / "ends.c").write_text(CORE)
+    subprocess.run(["cc", "-O0", "-w", "-o", tmp_path / "ends", tmp_path / "ends.c"], check=True)
+    library = poolalloc("path").stdout.strip()
+    subprocess.run(["sh", "-c", f"ulimit -c unlimited && exec env LD_PRELOAD={library} ./ends"], cwd=tmp_path)
+    (core,) = tmp_path.glob("core*")
+    # 100 MiB are in use. Of 400 that were freed as much may be there as is kept for reuse.
+    assert 100 << 20 <= core.stat().st_blocks * 512 <= 130 << 20

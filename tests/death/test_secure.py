@@ -92,6 +92,7 @@ class Ended:
     def __init__(self, program, kind, size, make="malloc", free="free", where="here", count=0, **options):
         self.size, self.make, self.free = size, make, free
         self.result = run(program("hardened"), kind, size, make, free, where, count, **options)
+        assert self.result.stdout != "", self.result
         self.block, self.target = self.result.stdout.split()[:2]
 
     def line(self, what, **values):

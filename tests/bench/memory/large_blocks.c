@@ -19,7 +19,11 @@ static char* touched(char* block, size_t from, size_t until) {
   return block;
 }
 
-static void figure_resident(const char* name) { figure(name, resident_mib() - base); }
+/* malloc_trim may give back what was resident before. */
+static void figure_resident(const char* name) {
+  double more = resident_mib() - base;
+  figure(name, more > 0 ? more : 0);
+}
 static void figure_share(const char* name, double asked) { figure(name, (resident_mib() - base) * kMiB / asked); }
 
 /* A read loop's buffers: 64 KiB and a header. */
