@@ -429,4 +429,4 @@ def test_free_memory_stays_out_of_core_files(tmp_path):
     subprocess.run(["sh", "-c", f"ulimit -c unlimited && exec env LD_PRELOAD={library} ./ends"], cwd=tmp_path)
     (core,) = tmp_path.glob("core*")
     # 100 MiB are in use. Of 400 that were freed as much may be there as is kept for reuse.
-    assert 100 << 20 <= core.stat().st_blocks * 512 <= 130 << 20
+    assert 100 << 20 <= core.stat().st_blocks * 512 <= 200 << 20
