@@ -21,20 +21,32 @@ struct PoolBlocks {
   bool is_live(size_t index) const { return (live[index / 64] >> index % 64 & 1) != 0; }
 };
 
+// Takes the blocks of the pool's list out of those that are live; false: it leads out of the pool, or on for ever.
+PA_RACY bool take_listed(const BlockPool& pool, const PoolSeen& seen, PoolBlocks& blocks) {
+  const uintptr_t start = address_of(slice_address(&pool)), end = address_of(list_end(pool));
+  const size_t block_size = class_size(seen.size_class);
+  uintptr_t at = address_of(pool.list->head);
+  for (int64_t most = seen.handed_out; at != end; most--) {
+    const size_t index = (at - start) / block_size;
+    if (most == 0 || at < start || (at - start) % block_size != 0 || index >= size_t(seen.handed_out)) return false;
+    blocks.live[index / 64] &= ~(uint64_t{1} << index % 64);
+    at ^= *pointer_to<const volatile uintptr_t>(at) ^ link_secret;
+  }
+  return true;
+}
+
 // Notes which blocks are live. What its owner does meanwhile can make the list look broken; then it is read again.
 PA_RACY void look_at_blocks(const BlockPool& pool, const PoolSeen& seen, PoolBlocks& blocks) {
   char* const start = slice_address(&pool);
   const HoleSet* holes = &chunk_of(&pool)->info.holes[slice_index(&pool)];
   const size_t block_size = class_size(seen.size_class);
-  constexpr int kTries = 3;
-  for (int i = 0; i < kTries; i++) {
-    const FreeBlocks free(pool, start, block_size, holes);
-    if (!free.are_sound() && i + 1 < kTries) continue;
+  for (int tries = 3; tries > 0; tries--) {
     memset(blocks.live, 0, sizeof blocks.live);
-    for (unsigned index = 0; index < unsigned(seen.handed_out); index++) {
-      if (!free.has(index)) blocks.set_live(index);
+    for (size_t index = 0; index < size_t(seen.handed_out); index++) {
+      const size_t offset = index * block_size;
+      if ((holes[offset / kSliceSize] & hole_bit(offset)) == 0) blocks.set_live(index);
     }
-    break;
+    if (take_listed(pool, seen, blocks)) break;
   }
   blocks.area = {start, seen.slices * kSliceSize, block_size, size_t(seen.capacity), seen.owner->program};
 }

@@ -39,7 +39,8 @@ BlockRange blocks_of_grain(size_t start, size_t block_size) {
 
 }  // namespace
 
-unsigned block_pool_hidden(const BlockPool& pool, size_t block_size, const HoleSet* holes) {
+// Others may look at a pool whose holes are being made (heap/pool_walk.h).
+PA_RACY unsigned block_pool_hidden(const BlockPool& pool, size_t block_size, const HoleSet* holes) {
   size_t count = 0;
   for (size_t i = 0; i < pool.slice_count; i++) {
     for (unsigned bits = holes[i]; bits != 0; bits &= bits - 1) {
