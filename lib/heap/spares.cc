@@ -23,22 +23,34 @@ void window_follow(Spares& spares) {
   }
 }
 
+// Takes a run off its list, of which there is one.
+BlockPool* run_pop(Spares& spares, unsigned count) {
+  const unsigned i = count - 1;
+  BlockPool* run = spares.first[i];
+  spares.first[i] = run->next;
+  spares.count[i]--;
+  spares.slices = uint16_t(spares.slices - count);
+  return run;
+}
+
+void run_release(Heap& heap, unsigned count) {
+  BlockPool* run = run_pop(heap.spares, count);
+  heap.released += count * kSliceSize;
+  slices_release(run, count);
+}
+
 }  // namespace
 
 BlockPool* spares_take(Heap& heap, unsigned count) {
   Spares& spares = heap.spares;
   window_follow(spares);
   const unsigned i = count - 1;
-  BlockPool* run = spares.first[i];
-  if (run != nullptr) {
-    spares.first[i] = run->next;
-    spares.count[i]--;
-    spares.slices = uint16_t(spares.slices - count);
-  } else if (spares.missing[i] != 0) {
+  if (spares.first[i] != nullptr) return run_pop(spares, count);
+  if (spares.missing[i] != 0) {
     spares.missing[i]--;
     if (spares.wanted[i] < kSlicesMost) spares.wanted[i]++;
   }
-  return run;
+  return nullptr;
 }
 
 bool spares_keep(Heap& heap, BlockPool* run, unsigned count) {
@@ -62,16 +74,9 @@ bool spares_keep(Heap& heap, BlockPool* run, unsigned count) {
 }
 
 PA_COLD void spares_shrink(Heap& heap) {
-  Spares& spares = heap.spares;
-  for (unsigned i = Spares::kLengths; i-- > 0;) {
-    while (spares.first[i] != nullptr && !spares_fit(spares, heap.slice_count)) {
-      BlockPool* run = spares.first[i];
-      spares.first[i] = run->next;
-      spares.count[i]--;
-      spares.slices = uint16_t(spares.slices - (i + 1));
-      heap.released += (i + 1) * kSliceSize;
-      slices_release(run, i + 1);
-    }
+  const Spares& spares = heap.spares;
+  for (unsigned count = Spares::kLengths; count > 0; count--) {
+    while (spares.first[count - 1] != nullptr && !spares_fit(spares, heap.slice_count)) run_release(heap, count);
   }
 }
 
@@ -83,13 +88,8 @@ bool spares_are_idle(const Heap& heap) {
 bool spares_release(Heap& heap) {
   Spares& spares = heap.spares;
   const bool any = spares.slices != 0;
-  for (unsigned i = 0; any && i < Spares::kLengths; i++) {
-    BlockPool* next;
-    for (BlockPool* run = spares.first[i]; run != nullptr; run = next) {
-      next = run->next;
-      heap.released += (i + 1) * kSliceSize;
-      slices_release(run, i + 1);
-    }
+  for (unsigned count = 1; any && count <= Spares::kLengths; count++) {
+    while (spares.first[count - 1] != nullptr) run_release(heap, count);
   }
   spares = Spares{};
   return any;

@@ -16,6 +16,14 @@ def size_text(count):
     return f"{count} B" if units[0] == "B" else f"{amount:.1f} {units[0]}"
 
 
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def bar(part):
+    """A bar as high as a part of 1."""
+    return BARS[min(int(part * len(BARS)), len(BARS) - 1)]
+
+
 def share(part, whole):
     return f"{100 * part / whole:.1f} %" if whole else "-"
 

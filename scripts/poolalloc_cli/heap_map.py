@@ -8,7 +8,7 @@ import html
 import json
 import pathlib
 
-from .amounts import share, size_text
+from .amounts import BARS, bar, share, size_text
 from .snapshot import BLOCK, DIRTY, ChunkSeen, ExtentSeen
 
 CELL = 1 << 16
@@ -22,7 +22,6 @@ KINDS = {
     "large": ("large blocks", "L", (70, 160, 90)),
     "pool": ("pools, the darker the more is live", "#", None),
 }
-SHARES = "▁▂▃▄▅▆▇█"
 LIGHT, DARK = (198, 219, 239), (8, 48, 107)
 
 
@@ -40,7 +39,7 @@ class Cell:
 
     @property
     def letter(self):
-        return SHARES[min(int(self.live * len(SHARES)), len(SHARES) - 1)] if self.kind == "pool" else KINDS[self.kind][1]
+        return bar(self.live) if self.kind == "pool" else KINDS[self.kind][1]
 
 
 @dataclasses.dataclass
@@ -142,7 +141,7 @@ def terminal_lines(rows, is_colored):
             r, g, b = Cell(kind, 0.7).color
             names.append(f"\x1b[48;2;{r};{g};{b}m  \x1b[0m {meaning}")
         else:
-            names.append(f"{SHARES if kind == 'pool' else KINDS[kind][1]} {meaning}")
+            names.append(f"{BARS if kind == 'pool' else KINDS[kind][1]} {meaning}")
     return [*lines, "", "  ".join(names)]
 
 

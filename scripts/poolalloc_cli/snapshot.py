@@ -125,7 +125,8 @@ class Snapshot:
                 batch = heap.object.inside("batches", "RemoteBatch", i)
                 pool = self.pool_at(batch("pool")) if batch("pool") else None
                 if pool is not None:
-                    counts[pool.size_class] += batch("limit") - batch("room")
+                    # Of 16 bits: as batch_count says.
+                    counts[pool.size_class] += (batch("limit") - batch("room")) % (1 << 16)
         return [count % WRAP if count % WRAP < WRAP // 2 else 0 for count in counts]
 
     # --- Chunks and pools ----------------------------------------------------------------------------------------

@@ -16,12 +16,9 @@ import time
 import tty
 
 from . import heap_map
-from .amounts import share, size_text, table_lines
+from .amounts import bar, share, size_text, table_lines
 from .places import Failed, need, statistics_table
 from .process import TRIM, find_process
-
-BARS = "▁▂▃▄▅▆▇█"
-
 
 SHOWN_MOST = 10  # size classes and heaps
 
@@ -73,7 +70,7 @@ def stats(word, as_json):
 def sparkline(values, width):
     values = list(values)[-width:]
     most = max(values, default=0) or 1
-    return "".join(BARS[min(len(BARS) - 1, value * len(BARS) // (most + 1))] for value in values)
+    return "".join(bar(value / (most + 1)) for value in values)
 
 
 # What `top` sorts size classes by, by its key.
