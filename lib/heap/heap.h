@@ -125,6 +125,7 @@ struct alignas(kCacheLine) Heap {
   ProgramHeap* program;                // which this is a part of; nullptr: a thread's. Synchronization: constant
   ProgramHeap* targets[kTargetsMost];  // the last one is in force. Synchronization: owner only
   unsigned target_count;
+  uint32_t thread_number;  // of the thread that has it, or had it last; 0: not known. Synchronization: owner only
 
   // Messages from other threads, newest first; see remote.h. Synchronization: atomic.
   alignas(kCacheLine) Atomic<Block*> mailbox;

@@ -61,6 +61,7 @@ constinit Heap shared_heap{
     .program = nullptr,
     .targets = {},
     .target_count = 0,
+    .thread_number = 0,
     .mailbox = {nullptr},
     .mail_count = {0},
     .mail_patience = {kMailPatience},
@@ -223,6 +224,7 @@ Heap* heap_attach() {
   }
   PA_PROBE1(heap_attach, heap);
   if (!early.started && early.heap == nullptr) early = EarlyHeap{heap, os_thread_id(), false};
+  heap->thread_number = os_thread_number_known();
   // May allocate, which works from here on. Should it fail, the heap stays with the ended thread.
   if (has_key) pthread_setspecific(registry.key, heap);
   return thread_heap;
@@ -235,6 +237,7 @@ void heap_start() {
     key_make();
   }
   if (thread_heap == nullptr && early.thread == os_thread_id()) thread_heap = early.heap;
+  if (heap_is_usable(thread_heap)) thread_heap->thread_number = os_thread_number_known();
   early = EarlyHeap{nullptr, 0, true};
 }
 

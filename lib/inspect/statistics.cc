@@ -63,6 +63,10 @@ const char* kind_of(const HeapGate& gate) {
   }
 }
 
+PA_RACY uint32_t heap_thread_number(const HeapGate& gate) {
+  return gate.state.load_relaxed() == HeapState::owned ? gate.heap->thread_number : 0;
+}
+
 PA_RACY void write_heap(Json& json, const HeapGate& gate, const HeapCensus& each) {
   const Heap& heap = *gate.heap;
   json.open(nullptr, '{');

@@ -91,6 +91,8 @@ inline uintptr_t os_thread_id() {
 }
 // The number by which the system knows the calling thread, and debuggers name it.
 unsigned os_thread_number();
+// The same as libc remembers it, without a system call; 0: it does not know it yet.
+unsigned os_thread_number_known();
 // Identifies the process; changes in the child of a fork.
 int os_process_id();
 // Of the process that has started this one.

@@ -27,7 +27,7 @@ def statistics_lines():
         if of != section:
             section = of
             lines.append(f"{section}: a list, one for each size class that has pools" if section == "classes" else
-                         f"{section}: a list, with the kind of each and the name of the program's" if section == "heaps" else section)
+                         f"{section}: a list, with the kind of each; the name of a program's, and from outside that of a thread" if section == "heaps" else section)
         lines.append(f"  {key:18} {meaning}")
     return lines
 

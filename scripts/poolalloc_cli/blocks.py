@@ -3,7 +3,7 @@
 Always holds: as in snapshot.py.
 """
 from .amounts import size_text
-from .snapshot import BLOCK, DIRTY, PARKED
+from .snapshot import BLOCK, DIRTY, PARKED, heap_title
 
 STATES = {1: "active", 2: "partial", 3: "parked"}
 
@@ -13,7 +13,7 @@ def heap_text(snapshot, address):
     if heap is None:
         return f"heap {address:#x}, which is none any more"
     number = snapshot.heaps.index(heap)
-    return f"heap {number} ({' '.join(filter(None, [heap.kind, heap.name]))})"
+    return f"heap {number} ({heap_title(heap.kind, heap.thread, heap.name)})"
 
 
 def chunk_at(snapshot, address):

@@ -61,6 +61,17 @@ class Process:
         except OSError:
             return "?"
 
+    def thread_names(self):
+        """By the numbers that the process itself has for its threads, which may be others in a container."""
+        names = {}
+        for status in self.folder.glob("task/*/status"):
+            try:
+                fields = dict(line.split(":\t", 1) for line in status.read_text(errors="replace").splitlines())
+            except OSError:
+                continue
+            names[int(fields["NSpid"].split()[-1])] = fields["Name"]
+        return names
+
     def read(self, address, size):
         try:
             with open(self.folder / "mem", "rb", buffering=0) as memory:

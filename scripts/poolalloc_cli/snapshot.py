@@ -49,9 +49,9 @@ class ChunkSeen:
 @dataclasses.dataclass
 class HeapSeen:
     address: int
-    gate: int
     kind: str
-    name: str
+    name: str    # of a heap of the program's
+    thread: int  # the number of the thread that has it
     object: object
 
 
@@ -62,6 +62,11 @@ class ExtentSeen:
     state: int
     is_huge: bool
     block_size: int
+
+
+def heap_title(kind, thread, name):
+    """`thread`: a number, or 0."""
+    return " ".join(filter(None, [kind, str(thread or ""), name]))
 
 
 def bits(word):
@@ -104,7 +109,7 @@ class Snapshot:
                 name = program.text("name")
                 if kind == "program" and program("is_own"):
                     kind = "profile"
-            yield HeapSeen(address, gate, kind, name, heap)
+            yield HeapSeen(address, kind, name, heap("thread_number") if kind == "thread" else 0, heap)
             gate = seen("next")
 
     def chain_active(self, heap, size_class):
@@ -297,7 +302,7 @@ class Snapshot:
             if heap.name is not None:
                 row["name"] = heap.name
             rows.append({
-                **row, "pools": len(pools), "pool_bytes": self.slice_size * sum(pool.slices for pool in pools),
+                **row, "thread": heap.thread, "pools": len(pools), "pool_bytes": self.slice_size * sum(pool.slices for pool in pools),
                 "spare_bytes": self.slice_size * heap.object.inside("spares", "Spares")("slices"),
                 "live_blocks": sum(pool.live for pool in pools),
                 "live_bytes": sum(pool.live * pool.block_size for pool in pools),

@@ -85,6 +85,7 @@ def die_like(status):
     """Ends this process as the program has ended."""
     if status >= 0:
         sys.exit(status)
+    sys.stdout.flush()
     # No core of this process.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     signal.signal(-status, signal.SIG_DFL) if -status not in (signal.SIGKILL, signal.SIGSTOP) else None
@@ -113,16 +114,17 @@ class Wanted:
         return variables
 
 
-def stats_lines(folder, child, name, ending, seconds, usage):
+def stats_lines(folder, ended, name):
     found = read_folder(folder)
-    own = [figures for figures in found if figures.process == child]
+    own = [figures for figures in found if figures.process == ended.process]
     if not own:
         return [f"no figures: the library did not serve {name} (poolalloc check {name})"]
     # The kernel's figure is that of the process, of those children that it has waited for, and of this one, whose
     # copy the process was before it became the program.
-    is_its = len(found) == len(own) and usage.ru_maxrss > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    lines = summary_lines(own[-1], ending, seconds, usage.ru_maxrss * 1024 if is_its else 0)
-    return lines + (tree_lines(tree(found, child)) if len(found) > 1 else [])
+    most = ended.usage.ru_maxrss
+    is_its = len(found) == len(own) and most > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    lines = summary_lines(own[-1], ending_text(ended.status), ended.seconds, most * 1024 if is_its else 0)
+    return lines + (tree_lines(tree(found, ended.process)) if len(found) > 1 else [])
 
 
 def leaks_lines(folder, child, name):
@@ -150,10 +152,17 @@ def profile_lines(child, name):
         f"no profile: {name} has not come to its end, or the library did not serve it (poolalloc check {name})"]
 
 
-def run(wanted, program, arguments, preload):
-    """Runs a program, a path and its argument vector."""
-    folder = tempfile.mkdtemp(prefix="poolalloc-run-")
-    environment = {**os.environ, "LD_PRELOAD": preload, **wanted.environment(folder)}
+@dataclasses.dataclass
+class Ended:
+    """A program's end."""
+    process: int
+    status: int  # negative: the signal
+    usage: object
+    seconds: float
+
+
+def follow(program, arguments, environment):
+    """Runs a program, a path and its argument vector, and hands signals on to it; OSError: it cannot be started."""
     ignored = {number: signal.signal(number, signal.SIG_IGN) for number in OF_TERMINAL}
 
     def prepare():
@@ -163,33 +172,37 @@ def run(wanted, program, arguments, preload):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     started = time.monotonic()
-    try:
-        child = subprocess.Popen(arguments, executable=program, env=environment, preexec_fn=prepare, close_fds=False)
-    except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        say([f"{arguments[0]}: {error.strerror}"])
-        sys.exit(126)
+    child = subprocess.Popen(arguments, executable=program, env=environment, preexec_fn=prepare, close_fds=False)
     for number in FORWARDED:
         signal.signal(number, lambda number, frame: child.send_signal(number))
     while True:
         try:
             _, status, usage = os.wait4(child.pid, 0)
-            break
+            return Ended(child.pid, os.waitstatus_to_exitcode(status), usage, time.monotonic() - started)
         except InterruptedError:
             continue
-    seconds = time.monotonic() - started
-    status = os.waitstatus_to_exitcode(status)
-    lines, name = [], arguments[0]
+
+
+def run(wanted, program, arguments, preload):
+    """Runs a program, a path and its argument vector, and says what was wanted; ends as it has ended."""
+    folder = tempfile.mkdtemp(prefix="poolalloc-run-")
+    try:
+        ended = follow(program, arguments, {**os.environ, "LD_PRELOAD": preload, **wanted.environment(folder)})
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        say([f"{arguments[0]}: {error.strerror}"])
+        sys.exit(126)
+    lines, name, status = [], arguments[0], ended.status
     try:
         if wanted.stats:
-            lines += stats_lines(f"{folder}/stats", child.pid, name, ending_text(status), seconds, usage)
+            lines += stats_lines(f"{folder}/stats", ended, name)
         if wanted.leaks:
-            of_leaks, is_lost = leaks_lines(folder, child.pid, name)
+            of_leaks, is_lost = leaks_lines(folder, ended.process, name)
             lines += of_leaks
             if is_lost and status == 0 and wanted.leaks_status:
                 status = int(wanted.leaks_status)
         elif wanted.profile:
-            lines += profile_lines(child.pid, name)
+            lines += profile_lines(ended.process, name)
     except Failed as failed:
         lines.append(str(failed))
         status = USAGE_STATUS if status == 0 and wanted.leaks_status else status

@@ -8,7 +8,6 @@ import os
 import pathlib
 import re
 import select
-import subprocess
 import sys
 import tempfile
 import termios
@@ -19,13 +18,18 @@ from . import heap_map
 from .amounts import bar, share, size_text, table_lines
 from .places import Failed, need, statistics_table
 from .process import TRIM, find_process
+from .snapshot import heap_title
+from .supervised import die_like, follow, say
 
 SHOWN_MOST = 10  # size classes and heaps
 
 
 def figures_of(process):
-    """Keys and values as poolalloc_stats_json has them, and how much is resident."""
-    figures = process.snapshot().figures()
+    """Keys and values as poolalloc_stats_json has them, how much is resident, and the names of threads."""
+    figures, names = process.snapshot().figures(), process.thread_names()
+    for heap in figures["heaps"]:
+        if heap["thread"] in names:
+            heap["name"] = names[heap["thread"]]
     figures["memory"]["resident"] = process.resident()
     return {"version": 1, "process": process.pid, "program": process.name, **figures}
 
@@ -44,7 +48,7 @@ def class_lines(classes):
 def heap_lines(heaps, most=SHOWN_MOST):
     """The largest heaps."""
     rows = [[str(row["pools"]), size_text(row["pool_bytes"]), size_text(row["live_bytes"]), str(row["batches"]),
-             str(row["mailbox"]), str(row["sent_messages"]), f"{row['kind']} {row.get('name', '')}".rstrip()]
+             str(row["mailbox"]), str(row["sent_messages"]), heap_title(row["kind"], row["thread"], row.get("name"))]
             for row in sorted(heaps, key=lambda row: -row["pool_bytes"])[:most]]
     return table_lines(["pools", "of", "live", "batches", "mailbox", "messages sent", "heap"], rows)
 
@@ -204,21 +208,22 @@ def draw(rows, pid, name, picture):
 
 
 def map_at_exit(words, picture, library):
-    """Runs a program under the library, and draws its heap as it was at its end."""
+    """Runs a program under the library, draws its heap as it was at its end, and ends as it has ended."""
     with tempfile.TemporaryDirectory(prefix="poolalloc-map-") as folder:
         environment = {**os.environ, "LD_PRELOAD": " ".join(filter(None, [library, os.environ.get("LD_PRELOAD")])),
                        "POOLALLOC_STATS": f"map:{folder}/%p"}
         try:
-            process = subprocess.Popen(words, env=environment)
+            ended = follow(words[0], words, environment)
         except OSError as error:
             raise Failed(f"{words[0]}: {error.strerror}", 127 if isinstance(error, FileNotFoundError) else 126) from None
-        status = process.wait()
-        left = pathlib.Path(folder, str(process.pid))
-        if not left.exists():
-            raise Failed(f"{words[0]} has left no map: it was killed, or is not under the library", 1)
-        rows, pid, name = heap_map.rows_of_file(left)
-        draw(rows, pid, name, picture)
-    return status if status >= 0 else 128 - status
+        left = pathlib.Path(folder, str(ended.process))
+        if left.exists():
+            draw(*heap_map.rows_of_file(left), picture)
+        elif ended.status == 0:
+            raise Failed(f"{words[0]} has left no map: it is not under the library", 1)
+        else:
+            say([f"{words[0]} has left no map: it was killed, or is not under the library"])
+    die_like(ended.status)
 
 
 # --- Giving memory back -----------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Threads that free each other's blocks, holes, a heap of the program's, large blocks; then it rests, and answers on lines.
 PROGRAM = r"""
+#define _GNU_SOURCE
 #include <malloc.h>
 #include <poolalloc.h>
 #include <pthread.h>
@@ -34,6 +35,9 @@ static pthread_barrier_t barrier;
 void *kept_block, *free_block, *large_block;
 static void *work(void *argument) {
   long number = (long)argument;
+  char name[] = "worker ?";
+  name[7] = '0' + number;
+  pthread_setname_np(pthread_self(), name);
   for (int i = 0; i < kBlocks; i++) memset(blocks[number][i] = malloc(16 + (i * 37 + number) % 900), 1, 16);
   pthread_barrier_wait(&barrier);
   for (int i = 0; i < kBlocks; i += 3) free(blocks[(number + 1) % kThreads][i]);
@@ -70,6 +74,12 @@ int main(int argc, char **argv) {
   while (fgets(line, sizeof line, stdin) != NULL) {
     if (line[0] == 'j') poolalloc_stats_json(put, NULL);
     if (line[0] == 'x') malloc_info(0, stdout);
+    if (line[0] == 'f' && fork() == 0) {
+      printf("%d ", getpid());
+      poolalloc_stats_json(put, NULL);
+      fflush(stdout);
+      _exit(0);
+    }
     fflush(stdout);
   }
   return 0;
@@ -85,6 +95,8 @@ def poolalloc(*words, **options):
 
 def comparable(figures):
     kept = {key: value for key, value in figures.items() if key not in ("library", "system_calls")}
+    # The names of threads are known outside only.
+    kept["heaps"] = [{**heap, "name": heap.get("name") if heap["kind"] != "thread" else None} for heap in kept["heaps"]]
     return {section: {key: number for key, number in value.items() if key not in APART.get(section, [])}
             if isinstance(value, dict) else value for section, value in kept.items()}
 
@@ -136,6 +148,19 @@ def test_the_same_from_inside_and_outside(rested):
     stopped = json.loads(poolalloc("stats", "--json", rested.pid).stdout)
     os.kill(rested.pid, signal.SIGCONT)
     assert comparable(stopped) == comparable(from_outside)
+
+
+def test_heaps_say_whose_they_are(rested):
+    heaps = json.loads(poolalloc("stats", "--json", rested.pid).stdout)["heaps"]
+    threads = {int(task.name): (task / "comm").read_text().strip() for task in pathlib.Path(f"/proc/{rested.pid}/task").iterdir()}
+    assert len(threads) == 4 and "worker 2" in threads.values()
+    assert {heap["thread"]: heap["name"] for heap in heaps if heap["kind"] == "thread"} == threads
+    assert all(heap["thread"] == 0 for heap in heaps if heap["kind"] != "thread")
+    # In a forked child the heap is that of its only thread, which has another number; the others' are nobody's.
+    child, figures = rested.ask("fork").split(" ", 1)
+    assert [heap["thread"] for heap in json.loads(figures)["heaps"] if heap["kind"] == "thread"] == [int(child)]
+    if not rested.process.is_secure:
+        assert "thread %d worker 2" % next(number for number in threads if threads[number] == "worker 2") in poolalloc("stats", rested.pid).stdout
 
 
 def test_figures_add_up(ordinary):
@@ -338,7 +363,13 @@ def test_map_at_the_end_of_a_program(tmp_path):
     assert result.returncode == 0 and re.search(r"process \d+ \(ls\): \S+ MiB of pools", result.stdout)
     assert poolalloc("map", "--exit", "no-such-program").returncode == 127
     result = poolalloc("map", "--exit", "sh", "-c", "kill -9 $$")
-    assert result.returncode == 1 and "has left no map" in result.stderr
+    assert result.returncode == -9 and "has left no map" in result.stderr
+    # Signals are the program's.
+    with subprocess.Popen([ROOT / "scripts/poolalloc", "map", "--exit", "sh", "-c", "trap 'exit 5' TERM; echo up; while :; do sleep 0.1; done"],
+                          stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "up\n"
+        process.terminate()
+        assert "(sh)" in process.stdout.read() and process.wait() == 5
 
 
 # --- Probes and names -----------------------------------------------------------------------------------------------
