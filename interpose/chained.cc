@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "api/pass.h"
 #include "base/bits.h"
 #include "interpose/nothrow.h"
 #include "interpose/operator_new.h"
@@ -43,11 +44,13 @@ constinit bool names_replaced = false;
 
 namespace {
 
-__attribute__((constructor(101))) void look() {
+// After the library has started.
+__attribute__((constructor(102))) void look() {
   bool all_own = malloc_is_own() && free_is_own() && _Znwm_is_own() && _Znam_is_own() &&
                  _ZnwmSt11align_val_t_is_own() && _ZnamSt11align_val_t_is_own() && _ZdlPv_is_own() && _ZdaPv_is_own() &&
                  _ZdlPvSt11align_val_t_is_own() && _ZdaPvSt11align_val_t_is_own();
   names_replaced = !all_own;
+  if (!malloc_is_own()) pass_start_beside(reinterpret_cast<const void*>(&::malloc));
 }
 
 }  // namespace

@@ -9,17 +9,22 @@
 #include "api/stats.h"
 #include "chunk/accounts.h"
 #include "heap/evict.h"
+#include "heap/next_allocator.h"
 #include "inspect/census.h"
 
 namespace poolalloc {
 
-int api_malloc_trim(size_t) {
+int api_malloc_trim(size_t pad) {
+  if (const NextAllocator* next = next_allocator(); next != nullptr && next->malloc_trim != nullptr)
+    return next->malloc_trim(pad);
   uint64_t before = accounts.purged.load_relaxed();
   heap_trim_all();
   return accounts.purged.load_relaxed() != before ? 1 : 0;
 }
 
-int api_mallopt(int parameter, int) {
+int api_mallopt(int parameter, int value) {
+  if (const NextAllocator* next = next_allocator(); next != nullptr && next->mallopt != nullptr)
+    return next->mallopt(parameter, value);
   switch (parameter) {
     case M_MXFAST:
     case M_TRIM_THRESHOLD:
@@ -37,6 +42,8 @@ int api_mallopt(int parameter, int) {
 }
 
 struct mallinfo2 api_mallinfo2() {
+  if (const NextAllocator* next = next_allocator(); next != nullptr && next->mallinfo2 != nullptr)
+    return next->mallinfo2();
   poolalloc_stats stats = stats_gather();
   struct mallinfo2 info {};
   info.arena = stats.reserved_bytes - stats.mapped_bytes;
@@ -64,6 +71,8 @@ struct mallinfo api_mallinfo() {
 // In the shape that glibc gives it: one arena that stands for all heaps, and the sums. What glibc has in fast bins
 // there is nothing of here; `rest` is free blocks of pools.
 int api_malloc_info(int options, FILE* stream) {
+  if (const NextAllocator* next = next_allocator(); next != nullptr && next->malloc_info != nullptr)
+    return next->malloc_info(options, stream);
   if (options != 0) return EINVAL;
   Census census;
   census_take(census);
@@ -99,6 +108,10 @@ int api_malloc_info(int options, FILE* stream) {
   return 0;
 }
 
-void api_malloc_stats() { stats_print_summary(); }
+void api_malloc_stats() {
+  if (const NextAllocator* next = next_allocator(); next != nullptr && next->malloc_stats != nullptr)
+    return next->malloc_stats();
+  stats_print_summary();
+}
 
 }  // namespace poolalloc

@@ -7,11 +7,13 @@
 
 #include "api/malloc_api.h"
 #include "hardened/large_blocks.h"
+#include "heap/next_allocator.h"
 #include "heap/program_heap.h"
 
 namespace poolalloc {
 
 void* malloc_hardened(size_t size, Maker maker) {
+  if (const NextAllocator* next = next_allocator()) return next->malloc(size);
   void* block = hardened_alloc(size, kBlockAlignment, maker);
   while (PA_UNLIKELY(block == nullptr) && no_memory_retry(size)) block = hardened_alloc(size, kBlockAlignment, maker);
   if (PA_UNLIKELY(block == nullptr)) errno = ENOMEM;
@@ -20,6 +22,7 @@ void* malloc_hardened(size_t size, Maker maker) {
 
 void* realloc_hardened(void* p, size_t size) {
   size_t old_size;
+  if (const NextAllocator* next = next_allocator(); next != nullptr && !hardened_has(p)) return next->realloc(p, size);
   if (!hardened_find(p, Caller::realloc, &old_size)) {
     errno = EINVAL;
     return nullptr;
@@ -35,6 +38,14 @@ void* realloc_hardened(void* p, size_t size) {
   memcpy(moved, p, old_size < size ? old_size : size);
   hardened_free(p, Caller::realloc, kUnsaid);
   return moved;
+}
+
+size_t usable_size_hardened(void* p) {
+  if (const NextAllocator* next = next_allocator(); next != nullptr && !hardened_has(p))
+    return next->malloc_usable_size(p);
+  size_t size;
+  hardened_find(p, Caller::usable_size, &size);
+  return size;
 }
 
 }  // namespace poolalloc

@@ -12,6 +12,7 @@
 #include "chunk/region.h"
 #include "heap/evict.h"
 #include "heap/misuse.h"
+#include "heap/next_allocator.h"
 #include "heap/program_heap.h"
 #include "heap/registry.h"
 #include "heap/remote.h"

@@ -11,6 +11,7 @@
 #include "heap/find.h"
 #include "heap/guard.h"
 #include "heap/large.h"
+#include "heap/next_allocator.h"
 #include "heap/profiled.h"
 #include "heap/program_heap.h"
 #include "os/os.h"
@@ -168,6 +169,7 @@ bool api_expand(void* p, size_t size) {
 }
 
 static PA_NOINLINE void* malloc_hard(size_t size) {
+  if (const NextAllocator* next = next_allocator()) return next->malloc(size);
   return checked_alloc(size, [=] {
     return size <= kPoolBlockMax ? heap_malloc_slow(size) : large_alloc(size, kBlockAlignment, nullptr);
   });
@@ -181,6 +183,7 @@ PA_NOINLINE void* malloc_slow(size_t size) {
 }
 
 static PA_NOINLINE void* calloc_slow(size_t total) {
+  if (const NextAllocator* next = next_allocator()) return next->calloc(1, total);
   bool zeroed = false;
   void* block = checked_alloc(total, [&] { return alloc_any(total, &zeroed); });
   if (zeroed || PA_UNLIKELY(block == nullptr)) return block;
@@ -202,7 +205,10 @@ void* api_realloc(void* p, size_t size) {
   if (PA_UNLIKELY(guard_owns(p))) return realloc_guarded(p, size);
   size_t old_size = pool != nullptr ? class_size(pool->size_class) : large_usable_size(p);
   bool is_free = pool != nullptr && is_double_free(Caller::realloc, pool, p);
-  if (PA_UNLIKELY(old_size == 0)) misuse_pointer(Caller::realloc, p);
+  if (PA_UNLIKELY(old_size == 0)) {
+    if (const NextAllocator* next = next_allocator()) return next->realloc(p, size);
+    misuse_pointer(Caller::realloc, p);
+  }
   if (PA_UNLIKELY(old_size == 0 || is_free)) {
     // Its size is unknown and its bytes must stay: all that can be done is to say no.
     errno = EINVAL;
@@ -226,6 +232,7 @@ void* api_realloc(void* p, size_t size) {
 }
 
 void* memalign_for(Maker maker, size_t alignment, size_t size) {
+  if (const NextAllocator* next = next_allocator()) return next->memalign(alignment, size);
   if (alignment > (SIZE_MAX >> 1) + 1) {
     errno = EINVAL;
     return nullptr;
@@ -243,6 +250,7 @@ void* api_aligned_alloc(size_t alignment, size_t size) {
 }
 
 int api_posix_memalign(void** result, size_t alignment, size_t size) {
+  if (const NextAllocator* next = next_allocator()) return next->posix_memalign(result, alignment, size);
   if (!is_power_of_two(alignment) || alignment % sizeof(void*) != 0) return EINVAL;
   void* block = checked_alloc(size, [=] { return alloc_aligned(alignment, size); });
   if (block == nullptr) return ENOMEM;
@@ -259,11 +267,7 @@ void* api_pvalloc(size_t size) {
 
 size_t api_usable_size(const void* p) {
   if (p == nullptr) return 0;
-  if constexpr (kHardened) {
-    size_t size;
-    hardened_find(const_cast<void*>(p), Caller::usable_size, &size);
-    return size;
-  }
+  if constexpr (kHardened) return usable_size_hardened(const_cast<void*>(p));
   if (const BlockPool* pool = pool_find(p)) return class_size(pool->size_class);
   size_t size;
   if (guard_owns(p)) {
@@ -272,8 +276,9 @@ size_t api_usable_size(const void* p) {
     return 0;
   }
   size = large_usable_size(p);
-  if (size == 0) misuse_pointer(Caller::usable_size, p);
-  return size;
+  if (PA_LIKELY(size != 0)) return size;
+  if (const NextAllocator* next = next_allocator()) return next->malloc_usable_size(const_cast<void*>(p));
+  return misuse_pointer(Caller::usable_size, p), 0;
 }
 
 }  // namespace poolalloc

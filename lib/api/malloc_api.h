@@ -17,6 +17,7 @@ void* malloc_slow(size_t size);
 // malloc for a maker, which the hardened library remembers; and free for a caller.
 void* malloc_hardened(size_t size, Maker maker);
 void* realloc_hardened(void* p, size_t size);
+size_t usable_size_hardened(void* p);
 PA_INLINE void* malloc_for(Maker maker, size_t size) {
   if constexpr (kHardened) return malloc_hardened(size, maker);
   void* block = heap_malloc(size);

@@ -43,6 +43,12 @@ int index_of(const char* value, const char* const (&names)[N]) {
   return -1;
 }
 
+bool apply_disable(const char* value) {
+  if (*value == 0) return false;
+  options.disabled = strcmp(value, "0") == 0 ? nullptr : value;
+  return true;
+}
+
 bool apply_foreign(const char* value) {
   static constexpr const char* kNames[] = {"ignore", "warn", "abort"};
   int index = index_of(value, kNames);

@@ -15,6 +15,7 @@ struct Options {
   const char* stats_folder;  // where each process keeps its figures in a file (api/stats_file.h); nullptr: nowhere
   const char* stats_file;    // where the figures of each process go as JSON at its end; "": stderr; nullptr: nowhere
   const char* map_file;      // where a map of each process's heap goes at its end; nullptr: nowhere
+  const char* disabled;      // "1", or the names of programs (api/pass.h); nullptr: none
   bool verbose;
 };
 extern constinit Options options;

@@ -10,6 +10,7 @@
 #include "api/export.h"
 #include "api/layout.h"
 #include "api/options.h"
+#include "api/pass.h"
 #include "api/poolalloc.h"
 #include "api/profile.h"
 #include "api/start.h"
@@ -18,6 +19,7 @@
 #include "chunk/accounts.h"
 #include "heap/evict.h"
 #include "heap/heap.h"
+#include "heap/next_allocator.h"
 #include "heap/usage.h"
 #include "os/message.h"
 #include "os/os.h"
@@ -40,6 +42,7 @@ bool figures_wanted() { return options.stats_folder != nullptr; }
 bool json_wanted() { return options.stats_file != nullptr; }
 bool map_wanted() { return options.map_file != nullptr; }
 bool end_matters() {
+  if (next_allocator() != nullptr) return false;
   return summary_wanted() || figures_wanted() || json_wanted() || map_wanted() || profile_end_matters();
 }
 
@@ -67,17 +70,17 @@ void fork_child() {
   if (figures_wanted()) stats_file_renew();
 }
 
-// Whether malloc and its relatives are this library's, or another's that the program brings along.
+// Says which names are not this library's, but another's that the program brings along.
 void report_other_allocators() {
   constexpr const char* kNames[] = {"malloc", "free", "calloc", "realloc", "posix_memalign", "_Znwm", "_ZdlPv"};
   for (const char* name : kNames) {
     const char* address = static_cast<const char*>(dlsym(RTLD_DEFAULT, name));
     if (address == nullptr || os_is_own_place(address)) continue;
-    Dl_info info{};
-    dladdr(address, &info);
+    const Definer definer = os_definer_of(address);
+    if (!definer.is_known) continue;
     Message message;
     message.text(name).text(" is not this library's but that of ");
-    message.text(info.dli_fname != nullptr ? info.dli_fname : "the program").send();
+    message.text(definer.path != nullptr ? definer.path : "the program").send();
   }
 }
 
@@ -88,6 +91,8 @@ __attribute__((constructor(101))) void start(int, char** arguments, char** envir
   heap_start();
   os_note_start(arguments != nullptr ? arguments[0] : nullptr);
   options_read(environment);
+  if (pass_is_wanted(options.disabled, arguments != nullptr ? arguments[0] : nullptr) && !pass_start())
+    Message().text("POOLALLOC_DISABLE has no effect: there is no other allocator").send();
   if (summary_wanted() || json_wanted() || map_wanted()) {
     os_keep_stderr();
     usage_tracked.store_relaxed(true);
@@ -99,7 +104,9 @@ __attribute__((constructor(101))) void start(int, char** arguments, char** envir
   pthread_atfork(heap_fork_prepare, heap_fork_parent, fork_child);
   if (options.verbose) {
     Message message;
-    message.text("version " PA_VERSION " serves process ").number(uint64_t(os_process_id())).send();
+    message.text("version " PA_VERSION)
+        .text(next_allocator() == nullptr ? " serves process " : " is disabled in process ");
+    message.number(uint64_t(os_process_id())).send();
     report_other_allocators();
   }
 }

@@ -12,6 +12,7 @@
 #include "heap/fast.h"
 #include "heap/find.h"
 #include "heap/holes.h"
+#include "heap/next_allocator.h"
 #include "heap/program_heap.h"
 #include "heap/remote.h"
 #include "os/cxx_runtime.h"
@@ -243,7 +244,10 @@ PA_COLD void other_free(void* p, Caller caller, size_t said_size) {
     return;
   }
   const LargeBlock large = large_block_find(p);
-  if (!large.is_there) return say_wrong_pointer(caller, p);
+  if (!large.is_there) {
+    if (const NextAllocator* next = next_allocator()) return next->free(p);
+    return say_wrong_pointer(caller, p);
+  }
   if (large.record.state != RecordState::live) return misuse_free_already(caller, p, large.record.size);
   check_suits(caller, p, large.record, said_size);
   if (!large_block_take(p)) return misuse_free_already(caller, p, large.record.size);
@@ -304,6 +308,10 @@ void hardened_discard(void* start) {
   if (!large_block_take(p)) return;
   if (!large_block_is_whole(p, large.record)) say_overflow(p);
   large_block_free(p, large.record);
+}
+
+bool hardened_has(const void* p) {
+  return no_bytes_find(p).is_ours || pool_find(p) != nullptr || large_block_find(p).is_there;
 }
 
 bool hardened_find(void* p, Caller caller, size_t* size) {

@@ -37,6 +37,8 @@ bool hardened_expand(void* p, size_t size);
 // Frees the large block in the extent that starts there, whoever has made it; and where such a block is, and its size.
 void hardened_discard(void* start);
 void* hardened_block_in(void* start, size_t* size);
+// Whether a block starts at p, in use or freed.
+bool hardened_has(const void* p);
 // Whether p is a block in use; says so if not. Its size, as it was asked for, in *size.
 bool hardened_find(void* p, Caller caller, size_t* size);
 

@@ -7,6 +7,7 @@
 #include "heap/heap.h"
 #include "heap/large.h"
 #include "heap/misuse.h"
+#include "heap/next_allocator.h"
 #include "heap/remote.h"
 
 namespace poolalloc {
@@ -24,8 +25,9 @@ PA_NOINLINE void heap_free_slow(void* p, Caller caller) {
   BlockPool* pool = pool_find(p);
   if (pool == nullptr) {
     if (guard_owns(p)) return guard_free(p, caller);
-    if (!large_free(p)) misuse_pointer(caller, p);
-    return;
+    if (large_free(p)) return;
+    if (const NextAllocator* next = next_allocator()) return next->free(p);
+    return misuse_pointer(caller, p);
   }
   if (is_double_free(caller, pool, p)) return;
   if (pool->owner != thread_heap) return remote_free(block, pool);

@@ -229,6 +229,8 @@ void heap_small_path_end(Heap& heap, size_t released);
 // Gives the calling thread a heap: an orphan or a new one. nullptr when it has let go of one already or
 // there is no memory. Sets thread_heap.
 Heap* heap_attach();
+// The calling thread lets go of its heap, if it has one, as at its end.
+void heap_let_go();
 // What is to be called when a thread that has a heap ends, while it has it still; nullptr: nothing.
 // Synchronization: atomic; each who sets it sets the same.
 extern constinit Atomic<void (*)()> heap_before_detach;

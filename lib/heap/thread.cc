@@ -12,6 +12,7 @@
 #include "chunk/purge.h"
 #include "heap/evict.h"
 #include "heap/misuse.h"
+#include "heap/next_allocator.h"
 #include "heap/program_heap.h"
 #include "heap/registry.h"
 #include "heap/remote.h"
@@ -129,14 +130,7 @@ void heap_detach(Heap* heap) {
 // The key's destructor. Destructors that run later and allocate are served by the shared heap. The
 // key's value is not looked at: where a process has two libcs, the other one's threads may have stored
 // it.
-void thread_ends(void*) {
-  if (!heap_is_usable(thread_heap)) return;
-  // Acquire: what this thread itself has set is what matters.
-  if (void (*before)() = heap_before_detach.load_acquire()) before();
-  while (program_pop()) {
-  }
-  heap_detach(thread_heap);
-}
+void thread_ends(void*) { heap_let_go(); }
 
 // registry.lock held; nullptr: no memory.
 HeapGate* gate_make() {
@@ -196,8 +190,17 @@ void heap_inherit(Heap& heap) {
   heap_changed(heap);
 }
 
+void heap_let_go() {
+  if (!heap_is_usable(thread_heap)) return;
+  // Acquire: what this thread itself has set is what matters.
+  if (void (*before)() = heap_before_detach.load_acquire()) before();
+  while (program_pop()) {
+  }
+  heap_detach(thread_heap);
+}
+
 Heap* heap_attach() {
-  if (thread_heap == &heap_ended) return nullptr;
+  if (thread_heap == &heap_ended || next_allocator() != nullptr) return nullptr;
   // The first call of the process, while it has one thread.
   if (PA_UNLIKELY(link_secret == 0)) {
     uint64_t random[2];

@@ -21,6 +21,14 @@ bool os_is_own_place(const void* p);
 // Whether this library is a file of its own, not a part of the program.
 bool os_library_is_apart();
 
+// Who defines the function at an address that the dynamic linker has given for its name.
+struct Definer {
+  bool is_known;     // false also of the program's stub for a function of a library, which may stand for its address
+  bool is_program;   // the program itself, no library
+  const char* path;  // nullptr: not known
+};
+Definer os_definer_of(const void* function);
+
 // Who called whom, the innermost first: return addresses, without the library's own.
 struct StackTrace {
   static constexpr unsigned kMost = 16;

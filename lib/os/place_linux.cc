@@ -214,6 +214,16 @@ bool os_library_is_apart() { return library_is_apart(); }
 
 bool os_is_own_place(const void* p) { return p >= __ehdr_start && p < _end; }
 
+Definer os_definer_of(const void* function) {
+  Dl_info info, program;
+  ElfW(Sym)* symbol = nullptr;
+  if (dladdr1(function, &info, reinterpret_cast<void**>(&symbol), RTLD_DL_SYMENT) == 0) return {};
+  if (symbol != nullptr && symbol->st_shndx == SHN_UNDEF) return {};
+  const bool is_program =
+      dladdr(pointer_to<void>(getauxval(AT_ENTRY)), &program) != 0 && program.dli_fbase == info.dli_fbase;
+  return {true, is_program, info.dli_fname};
+}
+
 Place os_place_of(const void* p) {
   const uintptr_t address = address_of(p);
   const Object object = object_around(address);

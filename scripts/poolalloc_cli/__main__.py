@@ -40,6 +40,9 @@ def check(target):
         if not process.is_loaded:
             print(f"no: process {target} has not loaded libpoolalloc")
             return 1
+        if process.passes_on():
+            print(f"no: libpoolalloc in process {target} passes every call on (POOLALLOC_DISABLE, or the program has a malloc of its own)")
+            return 1
         accounts = process.accounts()
         if accounts("mapped") == 0 and accounts("in_use") == 0:
             print(f"no: process {target} has loaded libpoolalloc but allocated nothing from it")

@@ -95,6 +95,10 @@ class Process:
         except OSError:
             raise Failed(f"process {self.pid} has ended", 1) from None
 
+    def passes_on(self):
+        """Whether calls go on to the allocator behind the library (lib/heap/next_allocator.h)."""
+        return self.memory.word(self.memory.address["next_allocator"]) != 0
+
     def accounts(self):
         """What there is in all (lib/chunk/accounts.h), an object of memory.py."""
         return self.memory.variable("accounts", "Accounts")

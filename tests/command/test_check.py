@@ -261,6 +261,15 @@ def test_check_looks_into_a_process(secure):
     assert said.returncode == 0 and said.stdout.startswith(f"yes: libpoolalloc serves process {process.pid} ("), said
 
 
+def test_check_of_a_process_whose_calls_are_passed_on():
+    with subprocess.Popen([ROOT / "scripts/poolalloc", "run", "sh", "-c", "echo started; read line"], env={**os.environ, "POOLALLOC_DISABLE": "sh"},
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "started\n"
+        said = poolalloc("check", str(process.pid))
+        process.communicate("\n")
+    assert said.returncode == 1 and said.stdout.startswith(f"no: libpoolalloc in process {process.pid} passes every call on"), said
+
+
 def test_a_process_without_the_library_and_none_at_all():
     result = poolalloc("check", os.getpid())
     assert (result.returncode, result.stdout) == (1, f"no: process {os.getpid()} has not loaded libpoolalloc\n")

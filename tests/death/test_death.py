@@ -351,12 +351,12 @@ def test_without_tables_and_frames_the_trace_shows_the_caller(trace):
 
 # --- Options -------------------------------------------------------------------------------------------------
 
-VALUES = {"foreign": ("ignore|warn|abort", "warn"), "misuse": ("abort|warn|ignore", "abort"),
+VALUES = {"disable": ("0|1|NAME[,NAME...]", "0"), "foreign": ("ignore|warn|abort", "warn"), "misuse": ("abort|warn|ignore", "abort"),
           "names": ("0|1", "0"), "stats": ("0|1|PID|json[:FILE]|map:FILE|FOLDER", "0"), "verbose": ("0|1", "0")}
 
 
 @pytest.mark.parametrize("option, value", [
-    ("foreign", ""), ("foreign", "loud"), ("foreign", "Abort"), ("foreign", "abort "), ("foreign", "warnx"),
+    ("disable", ""), ("foreign", ""), ("foreign", "loud"), ("foreign", "Abort"), ("foreign", "abort "), ("foreign", "warnx"),
     ("misuse", ""), ("misuse", "loud"), ("misuse", "Warn"), ("misuse", "warn "), ("misuse", "ignored"),
     ("stats", ""), ("stats", "yes"), ("stats", "-1"), ("stats", "1 "), ("stats", "99999999999999999999"),
     ("verbose", ""), ("verbose", "2"), ("verbose", "x")])
