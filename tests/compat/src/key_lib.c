@@ -1,5 +1,5 @@
-/* A library that makes a thread-specific key in its constructor and leaves its destructor to the program, so that there are keys
- * older than any the allocator makes. Always: the key's destructor calls the program's function, if there is one. */
+/* A library that makes a thread-specific key in its constructor and leaves its destructor to the program, before the
+ * program's own ones. Always: the key's destructor calls the program's function, if there is one. */
 #include "check.h"
 
 pthread_key_t early_key;

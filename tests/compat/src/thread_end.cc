@@ -1,5 +1,5 @@
-// thread_end <threads>: everything that runs when a thread ends allocates and frees: destructors of keys made before and after
-// the allocator's first use, which set their keys again in all four rounds, and of thread_local objects.
+// thread_end <threads> <older|younger>: everything that runs when a thread ends allocates and frees: destructors of keys made
+// before and after the allocator's first use, which set their keys again in all four rounds, and of thread_local objects.
 // Always: blocks are intact there, memory is flat over the threads' number, and nothing of a thread's own is lost.
 #include "check.h"
 
@@ -76,11 +76,13 @@ static void *body(void *argument) {
 }
 
 int main(int argc, char **argv) {
-  LAW(argc == 2, "usage");
+  LAW(argc == 3, "usage");
   long count = atol(argv[1]), flat = 0, with_keys = 0;
   pthread_key_t *early = static_cast<pthread_key_t *>(dlsym(RTLD_DEFAULT, "early_key"));
   void (**early_destructor)(void *) = static_cast<void (**)(void *)>(dlsym(RTLD_DEFAULT, "early_destructor"));
   LAW(early && early_destructor, "the library with the early key is not loaded");
+  // A process's first key has the number 0, and destructors run in the order of numbers.
+  LAW((*early == 0) == (strcmp(argv[2], "older") == 0), "the early key has the number %u", *early);
   *early_destructor = destructor;
   keys[0] = *early;
   for (int i = 1; i < 8; i++) LAW(pthread_key_create(&keys[i], destructor) == 0, "pthread_key_create");
