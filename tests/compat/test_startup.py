@@ -1,4 +1,4 @@
-"""Start-up, the loader, and the end of a program (COMPAT 1-12).
+"""Start-up, the loader, and the end of a program (COMPAT 1-12, 60).
 
 What always holds: a program that starts and ends under the library behaves as it does without it, and is silent.
 """
@@ -208,3 +208,13 @@ def test_wrong_option_value(run, build, option):
     result = run([build("bare.c")], env={option: "no-such-value"})
     assert result.rc == 0 and result.out == "ran\n", result
     assert len(result.err.splitlines()) == 1 and result.err.startswith("poolalloc: "), result
+
+
+@pytest.mark.parametrize("wanted", ["0", "1"])
+def test_restartable_sequences(run, build, wanted):
+    # COMPAT 60: the library neither needs nor takes them
+    env = {"GLIBC_TUNABLES": f"glibc.pthread.rseq={wanted}", "POOLALLOC_FOREIGN": "abort"}
+    if run([build("rseq.c"), wanted], preload=False, env=env).rc == 77:
+        pytest.skip("this libc or kernel has no restartable sequences")
+    run([build("rseq.c"), wanted], env=env).ok()
+    assert run([build("churn.c"), 4, 5000], env=env).ok().out == "4 threads made 20000 blocks\n"
