@@ -32,6 +32,15 @@ def test_exhaustion_and_recovery(laws):
     laws("exhaust.cc", limits={resource.RLIMIT_AS: 1024 * MIB}, env=STRICT, timeout=60)
 
 
+@pytest.mark.parametrize("size", [0, 16, 200, 1000])
+def test_memory_that_counts_where_nothing_is_overcommitted(run, build, size):
+    # COMPAT 53: address space that is not handed out does not count, and after a peak no more does than at it
+    program = build("charged.c")
+    _, at_rest, _ = map(int, run([program, 0], preload=False).ok().out.split())
+    asked, full, after = map(int, run([program, size], env=STRICT).ok().out.split())
+    assert full - at_rest <= asked * 1.4 + 24 and after <= full, (at_rest, asked, full, after)
+
+
 @pytest.mark.parametrize("limit", [64 * 1024, 1 * MIB, 4 * MIB, 8 * MIB])
 def test_little_locked_memory(run, build, linked, limit):
     # COMPAT 57: as a user without the privilege to lock more
