@@ -1,4 +1,4 @@
-"""What must not drift: exported names, needed libraries, how the file is linked, fast-path lengths.
+"""What must not drift: exported names, needed libraries, how the file is linked, fast-path lengths (COMPAT 72).
 
 Always holds: each expectation stands in a file beside this one or in a named constant; a change of it
 is a decision, not an accident.
@@ -65,6 +65,48 @@ def test_link_hardening():
     assert "GNU_RELRO" in headers
     stack = next(line for line in headers.splitlines() if "GNU_STACK" in line)
     assert "RWE" not in stack
+
+
+# What the first x86-64 processors do not have: SSE3 and later, AVX, the newer instructions on bits. tzcnt is bsf to them,
+# and rdssp and incssp, of the compiler's unwinder, do nothing where there is no shadow stack. cmpxchg16b (lib/base/atomic.h)
+# is missing in those of 2003 to 2005 only.
+NEWER = re.compile(r"""v(?!err|erw)\w+ | (lzcnt|popcnt|andn|bextr|bls\w+|bzhi|pdep|pext|mulx|[rs][aoh][rl]x|ad[co]x|movbe|crc32)[lqwb]?
+                       | p(shufb|sign|abs|hadd|hsub|mulld|test|blend|ackusdw|align|min[us][bwd]d?|max[us][bwd]d?|cmpeqq|cmpgtq|insr[bdq]
+                       |extr[bdq]|mov[sz]x)\w* | (add|h|mov(s[lh]|d))(sub|add|dup)p?[sd]? | lddqu | (round|blend|dp|insert|extract)p?s?[sd]
+                       | aes\w+ | sha(1|256)\w+ | pclmul\w+ | x(save|rstor|begin|end|test)\w* | rd(rand|seed|pid|tscp) | cldemote | clwb
+                       | clflushopt | lahf | sahf | k(mov|or|and|not|test)\w+ | movdir\w+ | tpause | umwait""", re.X)
+
+
+def newer_instructions(lines):
+    """{instruction: how often} of those that not every x86-64 processor has; of objdump's lines."""
+    found = {}
+    for line in lines:
+        match = re.match(r"\s+[0-9a-f]+:\s+(?:(?:lock|rep[nz]*|notrack|bnd|cs|ds|data16)\s+)*(\w+)(.*)", line)
+        if match and (NEWER.fullmatch(match[1]) or re.search(r"%[yz]mm|%xmm(1[6-9]|[23]\d)", match[2])):
+            found[match[1]] = found.get(match[1], 0) + 1
+    return found
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="x86-64 only")
+@pytest.mark.parametrize("name", ["libpoolalloc.so", "libpoolalloc-secure.so"])
+def test_every_processor_has_the_instructions(name):
+    library = LIBRARY if name == "libpoolalloc.so" else LIBRARY.with_name(name)
+    if not library.exists():
+        pytest.skip(f"no {name}")
+    lines = output("objdump", "-d", "--no-show-raw-insn", library).splitlines()
+    assert len(lines) > 5000 and newer_instructions(lines) == {}
+    needed = re.findall(r"x86 ISA needed: (.*)", output("readelf", "-nW", library))
+    assert set(needed) <= {"x86-64-baseline"}
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="x86-64 only")
+@pytest.mark.parametrize("machine", ["x86-64-v2", "x86-64-v3", "x86-64-v4"])
+def test_newer_instructions_are_known(tmp_path, machine):
+    """A function that each later level of processors compiles otherwise."""
+    (tmp_path / "a.c").write_text("int count(unsigned long n) { return __builtin_popcountl(n); }\n"
+                                  "void add(float *a, float *b) { for (int i = 0; i < 64; i++) a[i] += b[i] * 3; }\n")
+    subprocess.run(["gcc", "-O3", f"-march={machine}", "-c", "-o", tmp_path / "a.o", tmp_path / "a.c"], check=True)
+    assert newer_instructions(output("objdump", "-d", "--no-show-raw-insn", tmp_path / "a.o").splitlines())
 
 
 REMOTE = """
