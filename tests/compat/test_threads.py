@@ -24,6 +24,21 @@ def test_destructors_at_the_end_of_threads(run, build, shared, where, order):
     run([build("thread_end.cc"), 10000, order], **{where: [library]}, env=STRICT, timeout=60).ok()
 
 
+@pytest.mark.parametrize("blocks", [3_000_000, pytest.param(100_000_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("producers, consumers", [(1, 1), (1, 8), (8, 1)])
+def test_blocks_that_are_handed_over(run, build, producers, consumers, blocks):
+    # COMPAT 34: up to 256 MiB are in the queue
+    result = run([build("hand_overs.c"), producers, consumers, blocks], env=STRICT, timeout=60 + blocks / 100_000)
+    live, resident = map(int, result.ok().out.split())
+    assert live > 250 * 1024 and resident < 2 * live, result
+
+
+def test_threads_that_sleep_with_nothing(run, build):
+    # COMPAT 36: of 1000 threads that have had a MiB each nothing is left
+    before, full, _, trimmed = map(int, run([build("idle_threads.c"), 1000], env=STRICT).ok().out.split())
+    assert full > 800 * 1024 and trimmed <= before * 1.1 + 16 * 1024, (before, full, trimmed)
+
+
 def test_threads_that_only_free(laws):
     # COMPAT 35
     laws("only_free.c", 5000, env=STRICT, timeout=60)
