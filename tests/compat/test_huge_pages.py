@@ -96,3 +96,35 @@ def test_the_options_work(memory, policy, manner, option):
         assert huge == 0
     else:
         assert huge > 0
+
+
+@pytest.fixture
+def set_policy(policy):
+    """set_policy(name) is the system's policy until the test ends."""
+    def change(wanted):
+        try:
+            if wanted != policy:
+                POLICY.write_text(wanted)
+        except OSError:
+            pytest.skip("the system's policy cannot be changed here")
+    yield change
+    if POLICY.exists() and f"[{policy}]" not in POLICY.read_text():
+        POLICY.write_text(policy)
+
+
+@pytest.mark.parametrize("wanted, option", [("never", "default"), ("madvise", "default"), ("always", "default"),
+                                            ("always", "off")])
+def test_a_block_in_each_huge_page_does_not_keep_it(run, build, set_policy, wanted, option):
+    # COMPAT 63: 400 MiB, of which 200 blocks live on, leave what they would leave in small pages
+    set_policy(wanted)
+    result = run([build("sparse_heap.c"), 400], env={"POOLALLOC_HUGE_PAGES": option})
+    full, resident, huge = map(int, result.ok().out.split())
+    assert full > 400 * MIB and resident < 64 * MIB, (full, resident, huge)
+    assert huge == 0 or wanted != "never"
+
+
+def test_programs_that_a_program_starts_may_have_huge_pages(run, build):
+    # COMPAT 63: forbidding them by prctl would be inherited; "0 0" is what the forked child and the executed program have
+    for option in ("default", "off"):
+        result = run([build("sparse_heap.c"), 10, "child"], env={"POOLALLOC_HUGE_PAGES": option})
+        assert result.ok().out.split() == ["0", "0"], result
