@@ -49,10 +49,10 @@ struct Place {
   char* stack;
   bool is_taken;
 };
-constexpr unsigned kPlaces = 64;
+constexpr unsigned kPlaces = 32;
 // That of the main thread, and of a thread in a forked child.
 constexpr unsigned kMainPlace = 0, kChildPlace = 1;
-constexpr size_t kStackSize = 256 << 10;
+constexpr size_t kStackSize = 128 << 10;
 
 extern Place* places;
 extern thread_local Account* self;

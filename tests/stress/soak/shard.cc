@@ -86,14 +86,14 @@ void sessions_tick(Shard& shard, uint64_t tick, unsigned load) {
 
 // --- The cache ----------------------------------------------------------------------------------------------
 
-Held& cache_at(Cache& cache, unsigned index) { return cache.ring[(cache.first + index) % kCacheRing]; }
+Held& cache_at(Cache& cache, unsigned index) { return cache.ring[(cache.first + index) % cache.room]; }
 
 void cache_put(Shard& shard, Held held) {
   Cache& cache = shard.cache;
   const size_t most = size_t(double(kCacheSize) * shard.session_count / kSessions);
-  while (cache.count != 0 && (cache.bytes + held.size > most || cache.count == kCacheRing)) {
+  while (cache.count != 0 && (cache.bytes + held.size > most || cache.count == cache.room)) {
     Held oldest = cache_at(cache, 0);
-    cache.first = (cache.first + 1) % kCacheRing;
+    cache.first = (cache.first + 1) % cache.room;
     cache.count--;
     if (shard.random.below(20) == 0) {
       cache_at(cache, cache.count++) = oldest;
@@ -151,7 +151,7 @@ void burst_tick(Shard& shard, uint64_t tick) {
   }
   const size_t most = size_t(double(kBurstSize) * shard.session_count / kSessions);
   const size_t now = most * (tick % service.calendar.ticks_per_half_hour + 1) / service.calendar.ticks_per_half_hour;
-  while (shard.burst_bytes < now && shard.burst_count < kBurstBlocks) {
+  while (shard.burst_bytes < now && shard.burst_count < shard.burst_room) {
     const size_t size =
         shard.random.below(64) == 0 ? log_uniform(shard.random, 4096, 100000) : 2 * small_size(shard.random);
     const Held held = block_take(size, shard.random);
@@ -191,8 +191,10 @@ void shard_init(Shard& shard, uint64_t seed, double size) {
     shard.unused[shard.unused_count] = shard.session_count - 1 - shard.unused_count;
     shard.unused_count++;
   }
-  shard.cache.ring = own_array<Held>(kCacheRing);
-  shard.burst = own_array<Held>(kBurstBlocks);
+  shard.cache.room = unsigned(kCacheRing * size) + 1;
+  shard.cache.ring = own_array<Held>(shard.cache.room);
+  shard.burst_room = unsigned(kBurstBlocks * size);
+  shard.burst = own_array<Held>(shard.burst_room);
   shard.kept_most = unsigned(kKept * size);
   shard.kept = own_array<Held>(kKept);
   pthread_mutex_init(&shard.inbox.mutex, nullptr);

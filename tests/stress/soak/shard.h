@@ -28,6 +28,7 @@ struct Session {
 // First in, first out; one in twenty stays on.
 struct Cache {
   Held* ring;
+  unsigned room;  // entries
   unsigned first, count;
   size_t bytes;
 };
@@ -59,7 +60,7 @@ struct Shard {
   unsigned session_count;  // that there is room for
   Cache cache;
   Held* burst;
-  unsigned burst_count;
+  unsigned burst_count, burst_room;
   size_t burst_bytes;
   Held* kept;
   unsigned kept_count, kept_most;
