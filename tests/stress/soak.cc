@@ -99,7 +99,9 @@ void next_round(bool is_work) {
 }
 
 void workers_set(unsigned count) {
+  pthread_mutex_lock(&gate.mutex);
   gate.workers = count;
+  pthread_mutex_unlock(&gate.mutex);
   next_round(false);
   for (; worker_count > count; worker_count--) thread_join(workers[worker_count - 1]);
   for (; worker_count < count; worker_count++, threads_started++) {
@@ -207,8 +209,10 @@ void limit_set() {
   if (!is_poolalloc()) return;
   figures_read(figures);
   may_refuse = true;
+  // Soft and hard: free memory goes back at once, and then allocation fails.
   char value[32];
-  snprintf(value, sizeof value, ":%lldK", (long long)(figures->in_use / int64_t(kKiB) + 512));
+  const long long in_use = figures->in_use / int64_t(kKiB);
+  snprintf(value, sizeof value, "%lldK:%lldK", in_use, in_use + 512);
   option_set("limit", value);
   errno = 0;
   if (malloc(kTooMuch) != nullptr || errno != ENOMEM) violated("above the limit", nullptr, kTooMuch);
