@@ -70,11 +70,15 @@ def cgroup_limited():
     return False
 
 
-# What the kernel shows: the process's groups, and the limits of the outer one, 300 MiB, and of the inner one, none.
+# What the kernel shows: the process's groups, and their limits; the least is 300 MiB. The largest number stands for none.
 CGROUPS = {
     "version 2": ("0::/outer/inner", {"outer/memory.max": 300 * MIB, "outer/inner/memory.max": "max"}),
     "version 1": ("4:memory:/outer/inner\n0::/", {"memory/outer/memory.limit_in_bytes": 300 * MIB,
                                                   "memory/outer/inner/memory.limit_in_bytes": 9223372036854771712}),
+    "a larger one inside": ("0::/outer/inner", {"outer/memory.max": 300 * MIB, "outer/inner/memory.max": 700 * MIB}),
+    "a smaller one inside": ("0::/outer/inner", {"outer/memory.max": 700 * MIB, "outer/inner/memory.max": 300 * MIB}),
+    "two above": ("0::/top/outer/inner", {"top/memory.max": 300 * MIB, "top/outer/memory.max": "max",
+                                          "top/outer/inner/memory.max": 900 * MIB}),
 }
 
 

@@ -327,6 +327,26 @@ static void counted() {
   }
 }
 
+static void* come_and_go(void* unused) {
+  static const size_t freed_last[] = {100, 1000, 5000};
+  for (size_t size : freed_last) {
+    for (int i = 0; i < 300; i++) free(fill(malloc(size), size, i));
+  }
+  return unused;
+}
+
+// What a thread has freed last is free when it has ended.
+static void ended() {
+  constexpr int many = 60;
+  constexpr size_t little = 200000;  // what libc keeps for threads
+  const size_t before = mallinfo2().uordblks;
+  for (int i = 0; i < many; i++) {
+    pthread_t thread;
+    LAW(pthread_create(&thread, nullptr, come_and_go, nullptr) == 0 && pthread_join(thread, nullptr) == 0);
+  }
+  LAW(mallinfo2().uordblks <= before + little);
+}
+
 int main(int argc, char** argv) {
   if (argc != 2) return 2;
   auto is = [=](const char* name) { return strcmp(argv[1], name) == 0; };
@@ -346,6 +366,7 @@ int main(int argc, char** argv) {
   if (is("space")) space();
   if (is("counted")) counted();
   if (is("dense")) dense();
+  if (is("ended")) ended();
   puts("alive");
   return 0;
 }

@@ -227,6 +227,12 @@ def test_ends_of_large_blocks(program, size):
         Ended(program, "underflow", size, count=count).faulted()
 
 
+@pytest.mark.parametrize("size", SMALL)
+def test_what_was_copied_from_behind_another_block_is_no_record(program, size):
+    ended = Ended(program, "copied", size, count=block_size(size) - size)
+    ended.aborted(ended.line(BEYOND))
+
+
 # --- After it was freed ---------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("size", SMALL)
@@ -302,7 +308,8 @@ def test_warn_and_the_program_goes_on(program, kind, size, what, count):
 
 @pytest.mark.parametrize("options", [{}, {"purge": "eager"}], ids=["", "eager"])
 @pytest.mark.parametrize("case", ["handed", "forked", "aligned", "moved", "cleared", "exact", "ends", "nothing",
-                                  "operators", "handler", "grown", "shrunk", "mappings", "space", "counted", "dense"])
+                                  "operators", "handler", "grown", "shrunk", "mappings", "space", "counted", "dense",
+                                  "ended"])
 def test_who_does_nothing_wrong_is_not_accused(program, case, options):
     result = run(program("hardened_legal"), case, foreign="abort", timeout=120, **options)
     assert (result.returncode, result.stdout, result.stderr) == (0, "alive\n", "")

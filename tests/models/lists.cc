@@ -49,13 +49,15 @@ enum Mutant : unsigned {
   reap_when_fewer,  // live blocks that are not in the mail
   reap_trapped,     // heap_pool_live does not care for the owner's way to the pool
   mail_not_put_back,
-  late_message,  // mailbox_put is relaxed
+  late_message,   // mailbox_put is relaxed
+  early_release,  // lock_release is relaxed
   mutants,
 };
-constexpr const char* kMutants[] = {
-    "correct",           "take_at_once",    "look_then_count", "bare_by_count",     "bare_not_at_once", "always_return",
-    "never_return",      "evicted_is_gone", "evicted_leads",   "late_pop",          "late_count",       "early_count",
-    "reap_without_lock", "reap_when_fewer", "reap_trapped",    "mail_not_put_back", "late_message"};
+constexpr const char* kMutants[] = {"correct",           "take_at_once",    "look_then_count", "bare_by_count",
+                                    "bare_not_at_once",  "always_return",   "never_return",    "evicted_is_gone",
+                                    "evicted_leads",     "late_pop",        "late_count",      "early_count",
+                                    "reap_without_lock", "reap_when_fewer", "reap_trapped",    "mail_not_put_back",
+                                    "late_message",      "early_release"};
 static_assert(sizeof kMutants / sizeof kMutants[0] == mutants);
 unsigned mutant;
 
@@ -96,6 +98,11 @@ struct Lists {
   uint8_t looks, half, has_lock, is_bare;
   // The sender's.
   uint8_t given, reaped, reaping, has_it, ends;
+
+  void lock_release(M& m) {
+    if (mutant != early_release) return m.lock_release(kLock);
+    m.exchange(kLock, 0, relaxed);
+  }
 
   // --- With the lock -----------------------------------------------------------------------------------
 
@@ -288,7 +295,7 @@ struct Lists {
           STEP m.store(kCount, m.load(kCount) - 1);
           STEP m.lock_acquire(kLock);
           STEP pop_with_lock(m);
-          STEP m.lock_release(kLock);
+          STEP lock_release(m);
         }
       } else if (work == give) {
         STEP holder[block] = sender;
@@ -316,7 +323,7 @@ struct Lists {
           } else {
             STEP m.lock_acquire(kLock);
             STEP trap(m);
-            STEP m.lock_release(kLock);
+            STEP lock_release(m);
           }
         }
       }
@@ -362,7 +369,7 @@ struct Lists {
         }
       }
       if (has_lock) {
-        STEP m.lock_release(kLock);
+        STEP lock_release(m);
       }
       if (!bounds.trims && mutant != take_at_once) {
         STEP m.barrier();
@@ -416,7 +423,7 @@ struct Lists {
           STEP reap_pool(m, reaping);
         }
         if (mutant != reap_without_lock) {
-          STEP m.lock_release(kLock);
+          STEP lock_release(m);
         }
       }
     }

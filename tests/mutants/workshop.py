@@ -53,6 +53,7 @@ class Workshop:
     """One of the copies, by its number."""
 
     def __init__(self, number, jobs):
+        self.number = number
         self.folder = ROOT / "build/mutants" / str(number)
         self.tree = self.folder / "tree"
         self.build = self.folder / "build"
@@ -72,7 +73,8 @@ class Workshop:
                     wanted.add(inside)
                     self.copy(path, self.tree / inside)
         for path in list(self.tree.rglob("*")):
-            if path.is_file() and path.relative_to(self.tree) not in wanted:
+            inside = path.relative_to(self.tree)
+            if path.is_file() and inside.parts[0] != "build" and inside not in wanted:
                 path.unlink()
 
     @staticmethod
@@ -99,8 +101,17 @@ class Workshop:
                 raise ListError(made.text)
         if not targets:
             return None
+        self.serve_commands()
         ended = run(["ninja", "-C", self.build, f"-j{self.jobs}", *sorted(map(self.file_of, targets))], 3600, self.folder)
         return ended.text if ended.status != 0 else None
+
+    def serve_commands(self):
+        """The project's commands find the library where they would have built it, newer than its sources."""
+        release = self.tree / "build/release"
+        release.parent.mkdir(exist_ok=True)
+        if not release.is_symlink():
+            release.symlink_to(self.build)
+        release.with_name("release.built").touch()
 
     def file_of(self, target):
         """The build's own name: that of a shared library has its version."""
@@ -132,7 +143,7 @@ class Workshop:
         if folder == "unit":
             return shared | {"libpoolalloc-secure.so", "tests/api_c11", "tests/api_cxx17", "tests/api_resources_17",
                              "tests/api_resources_20"}
-        return shared | {"libpoolalloc-secure.so", "tests/faults", "tests/stress"}
+        return shared | {"libpoolalloc-secure.so", "libpoolalloc.a", "tests/faults", "tests/stress"}
 
     # --- Tests --------------------------------------------------------------------------------------------
 

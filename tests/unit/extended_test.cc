@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <gtest/gtest.h>
 
+#include <string>
+
 #define POOLALLOC_NO_SHORT_NAMES
 #include "api/malloc_api.h"
 #include "api/options.h"
@@ -53,9 +55,12 @@ TEST(Extended, ExpandNeverMoves) {
 
 TEST(Extended, RecallocGrowsWithZeros) {
   // Memory that is handed out again is not zero.
-  for (size_t size = 1; size < 300000; size *= 3) {
+  for (size_t size = 1; size < 300000; size += size / 9 + 1) {
     void* dirty[20];
-    for (void*& each : dirty) memset(each = api_malloc(size), 0xee, size);
+    for (void*& each : dirty) {
+      each = api_malloc(size);
+      memset(each, 0xee, api_usable_size(each));
+    }
     for (void* each : dirty) api_free(each);
   }
   for (size_t size : {1, 10, 24, 100, 1000, 1025, 9000, 70000, 200000}) {
@@ -171,11 +176,15 @@ TEST(Options, AreSetAndReadByName) {
     EXPECT_EQ(errno, each.error) << each.name;
   }
   EXPECT_EQ(option("purge_floor"), "16M");
-  char cut[3] = {'x', 'x', 'x'};
-  EXPECT_EQ(poolalloc_option_get("misuse", cut, sizeof cut), 5);
-  EXPECT_STREQ(cut, "ab");
+  for (size_t size = 0; size < 9; size++) {
+    char cut[10];
+    memset(cut, 'x', sizeof cut);
+    EXPECT_EQ(poolalloc_option_get("misuse", cut, size), 5);
+    EXPECT_EQ(std::string(cut, strnlen(cut, size)), std::string("abort").substr(0, size == 0 ? 0 : size - 1));
+    EXPECT_TRUE(bytes_all(cut + size, sizeof cut - size, 'x')) << size;
+  }
   EXPECT_EQ(poolalloc_option_get("misuse", nullptr, 0), 5);
-  EXPECT_EQ(poolalloc_option_get("", cut, sizeof cut), -1);
+  EXPECT_EQ(poolalloc_option_get("", nullptr, 0), -1);
 }
 
 TEST(Options, UnderstandSizesOrSayNo) {

@@ -14,6 +14,7 @@
 #include <map>
 
 #include "accounts.h"
+#include "chunk/extent_map.h"
 #include "chunk/huge_pages.h"
 #include "chunk/purge.h"
 #include "chunk/region.h"
@@ -243,6 +244,57 @@ TEST_F(ExtentTest, PurgedMemoryIsZeroAndOldestFirst) {
   EXPECT_TRUE(claim.zeroed && test::bytes_all(claim.block, kMiB, 0));
   extent_release(claim.block);
   for (size_t i : {0u, 2u, 4u}) extent_release(blocks[i]);
+}
+
+TEST(ExtentBins, HaveABitForEachThatHasExtents) {
+  Random random(11);
+  static Extent extents[200];
+  ExtentBins bins{};
+  std::vector<Extent*> held;
+  auto is_right = [&] {
+    for (unsigned i = 0; i < ExtentBins::kCount; i++) {
+      if (((bins.filled[i / 64] >> (i % 64) & 1) != 0) != (bins.first[i] != nullptr)) return false;
+    }
+    unsigned counted = 0;
+    for (unsigned i = bins.from(0); i < ExtentBins::kCount; i = bins.from(i + 1)) {
+      for (const Extent* each = bins.first[i]; each != nullptr; each = each->next) counted++;
+    }
+    return counted == held.size() && (bins.largest() == nullptr) == held.empty();
+  };
+  for (Extent& each : extents) {
+    each.size = kExtentUnit + random.size_up_to(size_t{1} << (kAddressBits - 1));
+    bins.add(&each);
+    held.push_back(&each);
+    ASSERT_TRUE(is_right());
+  }
+  while (!held.empty()) {
+    std::swap(held[random.below(held.size())], held.back());
+    bins.remove(held.back());
+    held.pop_back();
+    ASSERT_TRUE(is_right()) << held.size();
+  }
+}
+
+TEST_F(ExtentTest, AnAddressIsInTheExtentAroundIt) {
+  std::vector<void*> blocks;
+  for (size_t size : {64 * kKiB + 1, 100 * kKiB, 3 * kMiB, 40 * kMiB}) {
+    for (int i = 0; i < 3; i++) blocks.push_back(extent_claim(size, os_page_size(), false).block);
+  }
+  {
+    SharedLockGuard guard(extents_lock);
+    for (void* block : blocks) {
+      const Extent* extent = extent_at(address_of(block));
+      const uintptr_t start = address_of(block), end = extent_end(extent);
+      for (uintptr_t inside : {start, start + 1, start + kExtentUnit, end - 1})
+        EXPECT_EQ(extent_around(inside), extent);
+      for (uintptr_t outside : {start - 1, end, end + 1}) {
+        const Extent* other = extent_around(outside);
+        EXPECT_TRUE(other == nullptr || outside - extent_start(other) < other->size);
+        EXPECT_NE(other, extent);
+      }
+    }
+  }
+  for (void* block : blocks) extent_release(block);
 }
 
 TEST_F(ExtentTest, PointersThatAreNoBlocksAreNone) {

@@ -237,6 +237,30 @@ TEST_F(Large, AnEarlierPoolsMemoryIsZeroInCalloc) {
   }
 }
 
+TEST_F(Large, TheHardLimitIsWhatMayBeInUseAndNoByteLess) {
+  for (size_t size : {100 * kKiB, 1 * kMiB, 6 * kMiB}) {
+    retention_policy.hard.store_relaxed(bytes_in_use() + int64_t(size));
+    errno = 0;
+    EXPECT_EQ(api_malloc(size + 1), nullptr);
+    EXPECT_EQ(errno, ENOMEM);
+    void* p = api_malloc(size);
+    EXPECT_NE(p, nullptr);
+    EXPECT_EQ(api_malloc(64 * kKiB + 1), nullptr);
+    retention_policy.hard.store_relaxed(kUnlimited);
+    api_free(p);
+  }
+}
+
+TEST_F(Large, FreeingAloneGivesMemoryBack) {
+  std::vector<void*> blocks;
+  for (int i = 0; i < 300; i++) {
+    blocks.push_back(api_malloc(1 * kMiB));
+    stamp(blocks.back(), 1 * kMiB, 1);
+  }
+  for (void* p : blocks) api_free(p);
+  EXPECT_LE(test::dirty_free(), accounts.budget.load_relaxed());
+}
+
 TEST_F(Large, BlocksOfSeveralThreadsKeepTheirContents) {
   std::atomic<int> violations{0};
   test::in_threads(4, [&](unsigned thread) {

@@ -10,11 +10,15 @@
 #include <map>
 #include <mutex>
 #include <numeric>
+#include <string>
 
 #define POOLALLOC_NO_SHORT_NAMES
 #include "api/poolalloc.h"
 #include "heap/guard.h"
+#include "heap/program_heap.h"
 #include "heap_test.h"
+#include "inspect/growing.h"
+#include "inspect/pprof.h"
 #include "test_util.h"
 
 namespace poolalloc {
@@ -332,6 +336,87 @@ TEST_F(ProfileTest, TheGuardGoesOnBesideIt) {
     EXPECT_NEAR(double(sample_count() - before), 3000, 300);
     expect_estimate(sum_of(&ProfileStack::made).bytes, 300'000 * 128, 10'000, 128);
   });
+}
+
+TEST_F(ProfileTest, AHeapWithoutSamplesIsKnownToHaveNone) {
+  in_thread([] {
+    poolalloc_heap* heap = poolalloc_heap_new(nullptr);
+    const auto& profiled = reinterpret_cast<ProgramHeap*>(heap)->profiled;
+    ASSERT_TRUE(profile_start(1));
+    for (int round = 0; round < 3; round++) {
+      std::vector<void*> blocks;
+      for (size_t size : {10, 1000, 50'000, 1'000'000}) blocks.push_back(poolalloc_heap_alloc(heap, size));
+      EXPECT_EQ(profiled.load_relaxed(), blocks.size());
+      blocks.back() = api_realloc(blocks.back(), 2'000'000);
+      for (void* block : blocks) api_free(block);
+      EXPECT_EQ(profiled.load_relaxed(), 0u);
+      poolalloc_heap_alloc(heap, 100);
+      poolalloc_heap_release_all(heap);
+      EXPECT_EQ(profiled.load_relaxed(), 0u);
+    }
+    poolalloc_heap_delete(heap);
+  });
+}
+
+// --- The file -------------------------------------------------------------------------------------------------
+
+TEST(Growing, KeepsItsItemsHoweverManyThereAre) {
+  Growing<uint64_t> items;
+  Random random(3);
+  std::vector<uint64_t> expected;
+  while (expected.size() < 500'000) {
+    uint64_t some[1000];
+    const size_t count = random.below(1000) + 1;
+    for (size_t i = 0; i < count; i++) some[i] = random.next();
+    items.add(some, count);
+    expected.insert(expected.end(), some, some + count);
+  }
+  ASSERT_TRUE(items.is_whole);
+  ASSERT_EQ(items.count, expected.size());
+  EXPECT_TRUE(std::equal(expected.begin(), expected.end(), items.items));
+}
+
+// What is in a gzip file whose blocks are not compressed (RFC 1951, 1952); "": it is broken.
+std::string unpacked(const Growing<char>& file) {
+  const auto* bytes = reinterpret_cast<const unsigned char*>(file.items);
+  auto number = [&](size_t at, unsigned count) {
+    uint32_t value = 0;
+    for (unsigned i = count; i-- > 0;) value = value << 8 | bytes[at + i];
+    return value;
+  };
+  std::string text;
+  size_t at = 10;
+  for (bool is_last = false; !is_last;) {
+    if (at + 5 > file.count || bytes[at] > 1) return "";
+    is_last = bytes[at] == 1;
+    const uint32_t length = number(at + 1, 2);
+    if (number(at + 3, 2) != (length ^ 0xffff) || at + 5 + length > file.count) return "";
+    text.append(file.items + at + 5, length);
+    at += 5 + length;
+  }
+  return at + 8 == file.count && number(at + 4, 4) == text.size() ? text : "";
+}
+
+// A stack of its own for each number.
+__attribute__((noinline)) void* alloc_deep(unsigned number, unsigned depth) {
+  void* block = depth == 0          ? api_malloc(100)
+                : (number & 1) != 0 ? alloc_deep(number >> 1, depth - 1)
+                                    : alloc_deep(number >> 1, depth - 1);
+  __asm__ __volatile__("" ::: "memory");  // no tail call
+  return block;
+}
+
+TEST_F(ProfileTest, AFileOfManyStacksHasThemAll) {
+  ASSERT_TRUE(profile_start(1));
+  std::vector<void*> blocks;
+  for (unsigned i = 0; i < 4096; i++) blocks.push_back(alloc_deep(i, 12));
+  for (int round = 0; round < 2; round++) {
+    Growing<char> file;
+    ASSERT_TRUE(pprof_make(file));
+    const std::string text = unpacked(file);
+    EXPECT_GT(text.size(), size_t{65535} * 2) << "too small to have several blocks, or broken";
+  }
+  for (void* block : blocks) api_free(block);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <map>
+#include <string>
 #include <tuple>
 
 #define POOLALLOC_NO_SHORT_NAMES
@@ -288,9 +289,17 @@ TEST_F(ProgramHeapTest, ABlockOfAnotherHeapMovesOrStays) {
     void* moved = poolalloc_heap_realloc(heap, block, size + 10);
     EXPECT_EQ(poolalloc_heap_of(moved), heap);
     EXPECT_TRUE(bytes_all(moved, size, value));
-    char* copy = poolalloc_heap_strdup(heap, "a string");
-    EXPECT_STREQ(copy, "a string");
-    EXPECT_EQ(poolalloc_heap_realloc(heap, copy, 0), nullptr);
+    // Memory that is handed out again is not zero.
+    memset(poolalloc_heap_alloc(heap, 300), 'x', 300);
+    poolalloc_heap_release_all(heap);
+    for (size_t length = 0; length < 300; length++) {
+      const std::string text(length, 'a');
+      char* copy = poolalloc_heap_strdup(heap, text.c_str());
+      ASSERT_EQ(copy, text);
+      memset(copy, 'x', api_usable_size(copy));
+      EXPECT_EQ(poolalloc_heap_realloc(heap, copy, 0), nullptr);
+    }
+    moved = poolalloc_heap_alloc(heap, size);
     api_free(moved);
   }
   EXPECT_EQ(stats_of(heap).live_blocks, 0u);

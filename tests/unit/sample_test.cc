@@ -4,6 +4,9 @@
 // blocks, so that nearly all are served by pools; each test frees all that it allocated.
 #include <gtest/gtest.h>
 #include <math.h>
+#include <sys/mman.h>
+
+#include <set>
 
 #include "heap/find.h"
 #include "heap/guard.h"
@@ -175,6 +178,19 @@ TEST_F(Sample, AForkedChildFindsEveryHeapWhole) {
   }
   stop = true;
   for (std::thread& each : threads) each.join();
+}
+
+// Or each request of a server that forks for each would have the same samples.
+TEST_F(Sample, ChildrenDrawNumbersOfTheirOwn) {
+  api_free(api_malloc(100));
+  auto* drawn = static_cast<uint64_t*>(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  constexpr unsigned kChildren = 8;
+  for (unsigned i = 0; i < kChildren; i++)
+    EXPECT_EQ(test::in_child([&] { return drawn[i] = thread_heap->meter.random, 0; }), 0);
+  std::set<uint64_t> all(drawn, drawn + kChildren);
+  all.insert(thread_heap->meter.random);
+  EXPECT_EQ(all.size(), kChildren + 1);
+  munmap(drawn, 4096);
 }
 
 }  // namespace

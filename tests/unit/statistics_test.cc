@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <gtest/gtest.h>
+#include <limits.h>
 
 #include <atomic>
 #include <barrier>
@@ -15,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "api/glibc_api.h"
 #include "api/malloc_api.h"
 #include "api/stats.h"
 #include "chunk/accounts.h"
@@ -359,6 +361,21 @@ TEST_F(StatisticsTest, MappingsHaveNamesWhereTheyAreWanted) {
   EXPECT_EQ(name_at(blocks[1]), "poolalloc:pools");
   EXPECT_EQ(name_at(blocks.back()), "poolalloc:pools");
   for (void* block : blocks) api_free(block);
+}
+
+TEST_F(StatisticsTest, MallinfoSaysTheMostWhereMoreDoesNotFit) {
+  const struct mallinfo before = api_mallinfo();
+  constexpr size_t kMiB = size_t{1} << 20;
+  void* half = api_malloc(1000 * kMiB);
+  EXPECT_EQ(api_mallinfo().hblkhd, before.hblkhd + int(1000 * kMiB));
+  void* rest = api_malloc(2000 * kMiB);
+  const struct mallinfo now = api_mallinfo();
+  EXPECT_EQ(now.hblkhd, INT_MAX);
+  EXPECT_EQ(api_mallinfo2().hblkhd, size_t(before.hblkhd) + 3000 * kMiB);
+  EXPECT_EQ(now.hblks, before.hblks + 2);
+  api_free(half);
+  api_free(rest);
+  EXPECT_EQ(api_mallinfo().hblkhd, before.hblkhd);
 }
 
 }  // namespace
