@@ -21,18 +21,31 @@ struct PoolBlocks {
   bool is_live(size_t index) const { return (live[index / 64] >> index % 64 & 1) != 0; }
 };
 
-// Takes the blocks of the pool's list out of those that are live; false: it leads out of the pool, or on for ever.
-PA_RACY bool take_listed(const BlockPool& pool, const PoolSeen& seen, PoolBlocks& blocks) {
+// Takes the blocks of a list of the pool out of those that are live, and counts them; false: it leads out of the pool,
+// or on for ever.
+PA_RACY bool take_listed(const BlockPool& pool, const PoolSeen& seen, const Block* head, PoolBlocks& blocks,
+                         int64_t* count) {
   const uintptr_t start = address_of(slice_address(&pool)), end = address_of(list_end(pool));
   const size_t block_size = class_size(seen.size_class);
-  uintptr_t at = address_of(pool.list->head);
-  for (int64_t most = seen.handed_out; at != end; most--) {
+  for (uintptr_t at = address_of(head); at != end; (*count)++) {
     const size_t index = (at - start) / block_size;
-    if (most == 0 || at < start || (at - start) % block_size != 0 || index >= size_t(seen.handed_out)) return false;
+    if (*count == seen.handed_out || at < start || (at - start) % block_size != 0 || index >= size_t(seen.handed_out))
+      return false;
     blocks.live[index / 64] &= ~(uint64_t{1} << index % 64);
     at ^= *pointer_to<const volatile uintptr_t>(at) ^ link_secret;
   }
   return true;
+}
+
+// The same of all that is free. Who evicts may have left an active pool's list aside (heap/evict.h): its blocks are
+// free if they are missing on the list in force.
+PA_RACY bool take_free(const BlockPool& pool, const PoolSeen& seen, PoolBlocks& blocks) {
+  int64_t count = 0;
+  if (!take_listed(pool, seen, pool.list->head, blocks, &count)) return false;
+  const PoolChain& chain = seen.owner->chains[seen.size_class];
+  const Block* seized = chain.active == &pool ? chain.seized : nullptr;
+  const bool are_missing = count < seen.handed_out - seen.hidden - seen.live;
+  return seized == nullptr || !are_missing || take_listed(pool, seen, seized, blocks, &count);
 }
 
 // Notes which blocks are live. What its owner does meanwhile can make the list look broken; then it is read again.
@@ -46,7 +59,7 @@ PA_RACY void look_at_blocks(const BlockPool& pool, const PoolSeen& seen, PoolBlo
       const size_t offset = index * block_size;
       if ((holes[offset / kSliceSize] & hole_bit(offset)) == 0) blocks.set_live(index);
     }
-    if (take_listed(pool, seen, blocks)) break;
+    if (take_free(pool, seen, blocks)) break;
   }
   blocks.area = {start, seen.slices * kSliceSize, block_size, size_t(seen.capacity), seen.owner->program};
 }
