@@ -5,7 +5,6 @@
 // Who may use it: through chained.h.
 #include "interpose/chained.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
 #include "api/pass.h"
@@ -87,12 +86,5 @@ void chained_delete_to_base(void* p) { _ZdlPv(p); }
 void chained_delete_to_array(void* p) { _ZdaPv(p); }
 void chained_delete_aligned_to_base(void* p, size_t alignment) { _ZdlPvSt11align_val_t(p, alignment); }
 void chained_delete_aligned_to_array(void* p, size_t alignment) { _ZdaPvSt11align_val_t(p, alignment); }
-
-void* chained_reallocarray(void* p, size_t count, size_t size) {
-  size_t total;
-  if (!__builtin_mul_overflow(count, size, &total)) return ::realloc(p, total);
-  errno = ENOMEM;
-  return nullptr;
-}
 
 }  // namespace poolalloc

@@ -8,6 +8,10 @@ __asm__(".weak __gxx_personality_v0\n.weak __cxa_begin_catch\n.weak __cxa_end_ca
 
 namespace poolalloc {
 
+// Whether there is such a runtime, which catches.
+extern "C" __attribute__((weak)) void __gxx_personality_v0();
+inline bool can_catch() { return &__gxx_personality_v0 != nullptr; }
+
 template <typename Allocate>
 inline void* or_nullptr(Allocate allocate) {
   try {

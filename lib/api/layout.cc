@@ -11,6 +11,7 @@
 #include "chunk/extent_space.h"
 #include "chunk/region.h"
 #include "heap/evict.h"
+#include "heap/guard.h"
 #include "heap/misuse.h"
 #include "heap/next_allocator.h"
 #include "heap/program_heap.h"

@@ -229,7 +229,7 @@ typedef struct poolalloc_area {
   poolalloc_heap *heap; /* that it belongs to; NULL: a thread's */
 } poolalloc_area;
 
-/* All memory that blocks are in: calls visit(area, NULL, 0, context) for each pool and each large block, and then
+/* All memory that blocks are in: calls visit(area, NULL, 0, context) for each pool, each large block and each guarded one, and then
  * visit(area, block, is_live, context) for each of its blocks, free ones too, until it returns 0. Returns 0 if it did, else
  * 1. visit may allocate and free. Exact for what no other thread allocates or frees meanwhile; a block that another
  * thread has freed counts as live until its heap has taken it in. Of the hardened library's large blocks the area begins and

@@ -16,7 +16,10 @@ namespace poolalloc {
 
 struct Quarantine {
   static constexpr unsigned kMost = 64;  // blocks of a class
+  // The first half of a class's places is one that a place is drawn from; what it had goes on to the second half, whose
+  // places have their turns. So nobody knows when a block comes back, and not before half of them have come after it.
   void* blocks[kClassCount][kMost];
+  uint8_t turns[kClassCount];
   uint64_t random;
   PoolBlock given;      // the one that was handed out last, if it is not known to be freed; start nullptr: none
   uint64_t given_word;  // its record
@@ -51,10 +54,14 @@ inline constexpr QuarantinePlaces kQuarantinePlaces = quarantine_places_compute(
 // Puts a block in, and returns another one, or none, that leaves.
 PA_INLINE void* quarantine_swap(Quarantine& quarantine, unsigned size_class, void* block) {
   quarantine.random = quarantine.random * 0xd1342543de82ef95 + 1;
-  void*& place = quarantine.blocks[size_class][quarantine.random >> 40 & kQuarantinePlaces.mask[size_class]];
-  void* leaves = place;
+  const unsigned half = kQuarantinePlaces.mask[size_class] / 2u;
+  void** blocks = quarantine.blocks[size_class];
+  void*& drawn = blocks[quarantine.random >> 40 & half];
+  void*& turn = blocks[half + 1 + (quarantine.turns[size_class]++ & half)];
+  void* leaves = turn;
   if (PA_UNLIKELY(leaves == nullptr)) usage_kept.add(1, class_size(size_class));
-  place = block;
+  turn = drawn;
+  drawn = block;
   return leaves;
 }
 

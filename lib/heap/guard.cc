@@ -168,6 +168,7 @@ void* guard_alloc(size_t size, uint64_t random) {
   trace_take(record.made);
   rest_fill(page, record);
   slot_give(*slot, GuardState::live);
+  guard.alive_bytes.add_relaxed(size);
   return pointer_to<void>(record.address);
 }
 
@@ -179,6 +180,7 @@ void guard_free(void* p, Caller caller) {
   bool is_block = state_of(word) == GuardState::live && slot->record.address == address_of(p) &&
                   slot->word.cas_acquire(word, taken_after(word));
   if (!is_block) return misuse_guarded(caller, p, guard_look(address_of(p)));
+  guard.alive_bytes.sub_relaxed(slot->record.size);
   const uintptr_t page = page_start(slot);
   uintptr_t written = rest_look(page, slot->record);
   if (PA_UNLIKELY(written != 0)) misuse_guarded_overrun(caller, p, written, GuardView{GuardState::live, slot->record});

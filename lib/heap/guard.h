@@ -30,6 +30,7 @@
 #include "base/atomic.h"
 #include "base/bits.h"
 #include "os/message.h"
+#include "os/os.h"
 #include "os/place.h"
 
 namespace poolalloc {
@@ -64,7 +65,8 @@ struct Guard {
   unsigned slot_count;
   unsigned alive_most;
   Atomic<unsigned> alive;
-  Atomic<unsigned> turn;  // the next slot to be taken, modulo slot_count
+  Atomic<uint64_t> alive_bytes;  // of those, as large as was asked for
+  Atomic<unsigned> turn;         // the next slot to be taken, modulo slot_count
 };
 extern constinit Guard guard;
 
@@ -93,6 +95,15 @@ struct GuardView {
   GuardRecord record;
 };
 GuardView guard_look(uintptr_t address);
+// Calls visit(record) for each block that is in use, until it returns true; whether it has.
+template <typename Visit>
+bool guard_blocks_find(Visit visit) {
+  for (unsigned i = 0; i < guard.slot_count; i++) {
+    const GuardView view = guard_look(guard.start + (2 * size_t{i} + 1) * os_page_size());
+    if (view.state == GuardState::live && visit(view.record)) return true;
+  }
+  return false;
+}
 
 // --- For reports (guard_report.cc) -------------------------------------------------------------------------
 

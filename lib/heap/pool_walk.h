@@ -74,7 +74,7 @@ PA_RACY inline bool pool_look(const BlockPool& slice, PoolSeen* seen) {
 // Calls visit(seen) for each pool.
 template <typename Visit>
 PA_RACY void pools_each(Visit visit) {
-  SharedLockGuard guard(regions_lock);
+  SharedLockGuard held(regions_lock);
   // Active pools are found from the heaps, which never go.
   for (const HeapGate* gate = heap_list(); gate != nullptr; gate = gate->next) {
     const Heap& heap = *gate->heap;

@@ -6,6 +6,7 @@
 #include "base/policy.h"
 #include "chunk/accounts.h"
 #include "chunk/extent.h"
+#include "heap/guard.h"
 #include "heap/pool_walk.h"
 
 namespace poolalloc {
@@ -38,7 +39,7 @@ void usage_take_kept_out(Usage& usage) {
 PA_COLD Usage usage_gather() {
   Usage usage{};
   {
-    SharedLockGuard guard(extents_lock);
+    SharedLockGuard held(extents_lock);
     usage.live_bytes = usage.large_bytes = extent_totals().block_bytes;
     usage.live_blocks = usage.large_blocks = extent_totals().block_count;
   }
@@ -48,6 +49,8 @@ PA_COLD Usage usage_gather() {
     usage.live_bytes += uint64_t(pool.live) * block_size;
     usage.free_bytes += uint64_t(pool.capacity - pool.live) * block_size;
   });
+  usage.live_blocks += guard.alive.load_relaxed();
+  usage.live_bytes += guard.alive_bytes.load_relaxed();
   usage_take_kept_out(usage);
   return usage;
 }

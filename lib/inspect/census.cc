@@ -5,6 +5,7 @@
 
 #include "base/policy.h"
 #include "chunk/extent.h"
+#include "heap/guard.h"
 #include "heap/pool_walk.h"
 #include "heap/remote.h"
 #include "heap/usage.h"
@@ -37,7 +38,7 @@ PA_RACY void count_under_way(Census& census) {
 }
 
 void count_chunks(Census& census) {
-  SharedLockGuard guard(regions_lock);
+  SharedLockGuard held(regions_lock);
   regions_find([&](Region& region) {
     if (region.base == nullptr) return false;
     census.regions++;
@@ -80,7 +81,11 @@ PA_COLD void census_take(Census& census) {
     census.hidden_bytes += of.hidden * size;
     census.untouched_bytes += of.untouched * size;
   }
-  SharedLockGuard guard(extents_lock);
+  census.guarded_blocks = guard.alive.load_relaxed();
+  census.guarded_bytes = guard.alive_bytes.load_relaxed();
+  census.live_blocks += census.guarded_blocks;
+  census.live_bytes += census.guarded_bytes;
+  SharedLockGuard held(extents_lock);
   const ExtentTotals& extents = extent_totals();
   census.large_bytes = extents.block_bytes;
   census.large_blocks = extents.block_count;

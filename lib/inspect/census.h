@@ -22,8 +22,9 @@ struct ClassCensus {
 
 struct Census {
   ClassCensus classes[kClassCount];
-  // Of all classes, and of large blocks.
+  // Of all classes, of large blocks, and of those that POOLALLOC_GUARD has put between inaccessible pages.
   uint64_t live_bytes, live_blocks, under_way_bytes, under_way_blocks, free_bytes, hidden_bytes, untouched_bytes;
+  uint64_t guarded_bytes, guarded_blocks;
   uint64_t large_bytes, large_blocks, extents_dirty, extents_clean;
   uint64_t regions, open_chunks, closed_chunks, huge_chunks, free_slices, dirty_slices;
   uint64_t messages, heaps;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "chunk/extent_map.h"
+#include "heap/guard.h"
 #include "heap/pool_walk.h"
 #include "heap/program_heap.h"
 
@@ -66,7 +67,7 @@ PA_RACY void look_at_blocks(const BlockPool& pool, const PoolSeen& seen, PoolBlo
 
 // Of the slice of an open chunk; false: no pool starts there.
 PA_RACY bool look_at_slice(Region& region, unsigned chunk, unsigned slice, PoolBlocks& blocks) {
-  SharedLockGuard guard(regions_lock);
+  SharedLockGuard held(regions_lock);
   if (region.base == nullptr || chunk >= region.chunk_count || !chunk_bit(region.open_chunks, chunk)) return false;
   const BlockPool& pool = chunk_of(chunk_address(region, chunk))->slices[slice];
   PoolSeen seen;
@@ -98,7 +99,7 @@ bool pools_visit(AreaVisit visit, void* context) {
 
 // The first large block from an address on; false: there is none.
 bool look_at_large(uintptr_t from, Area* area) {
-  SharedLockGuard guard(extents_lock);
+  SharedLockGuard held(extents_lock);
   const Extent* extent = extent_from(from);
   while (extent != nullptr && extent->state != ExtentState::block)
     extent = extent_from(extent->start.load_relaxed() + extent->size);
@@ -117,10 +118,19 @@ bool large_visit(AreaVisit visit, void* context) {
   return false;
 }
 
+bool guarded_visit(AreaVisit visit, void* context) {
+  return guard_blocks_find([&](const GuardRecord& record) {
+    void* block = pointer_to<void>(record.address);
+    const Area area{pointer_to<void>(round_down(record.address, os_page_size())), os_page_size(), record.size, 1,
+                    nullptr};
+    return visit(area, nullptr, false, context) || visit(area, block, true, context);
+  });
+}
+
 }  // namespace
 
 PA_COLD bool areas_visit(AreaVisit visit, void* context) {
-  return pools_visit(visit, context) || large_visit(visit, context);
+  return pools_visit(visit, context) || large_visit(visit, context) || guarded_visit(visit, context);
 }
 
 }  // namespace poolalloc

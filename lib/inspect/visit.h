@@ -1,4 +1,4 @@
-// Every block of the process, area by area: a pool, or a large block.
+// Every block of the process, area by area: a pool, a large block, or the page of a block that is guarded.
 //
 // Always holds: nobody is stopped, nothing is allocated, and no lock is held while the visitor runs; exact while no
 // other thread allocates or frees, else what they do meanwhile may be seen before or after, or left out. Blocks on

@@ -245,8 +245,9 @@ class Snapshot:
         kept = memory.variable("kept", "UsageKept")
         large_blocks = extents("block_count") - kept("large_blocks", signed=True)
         large = extents("block_bytes") - kept("large_bytes", signed=True) - kept("large_around", signed=True)
-        live_blocks = whole["live"] - kept("blocks", signed=True)
-        live_bytes = whole["live_bytes"] - kept("bytes", signed=True)
+        guarded = memory.variable("guard", "Guard")
+        live_blocks = whole["live"] + guarded("alive") - kept("blocks", signed=True)
+        live_bytes = whole["live_bytes"] + guarded("alive_bytes") - kept("bytes", signed=True)
         opened = [chunk for chunk in self.chunks if chunk.is_open]
         return {
             "blocks": {
@@ -256,6 +257,7 @@ class Snapshot:
                 "untouched_bytes": whole["untouched_bytes"]},
             "large": {"live_bytes": large, "live_blocks": large_blocks, "dirty_bytes": extents("dirty_free", signed=True),
                       "clean_bytes": extents("clean_free", signed=True)},
+            "guard": {"live_bytes": guarded("alive_bytes"), "live_blocks": guarded("alive")},
             "memory": {
                 "in_use": accounts("in_use"), "peak": accounts("peak"), "pools": accounts("in_use") - accounts("large"),
                 "kept": max(accounts("dirty_free", signed=True), 0), "mapped": accounts("mapped")},

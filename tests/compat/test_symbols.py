@@ -247,3 +247,31 @@ def test_operators_go_through_a_tools_malloc(run, build, shared):
 def test_reallocarray_of_a_program_with_its_own_realloc(laws):
     # COMPAT 88
     laws("own_realloc.c", flags=["-rdynamic"])
+
+
+CXX17 = ["-std=c++17", "-Wno-sized-deallocation", "-Wno-alloc-size-larger-than"]
+
+
+def test_operator_new_without_memory(laws, build, run, static_lib):
+    # COMPAT 45
+    laws("out_of_memory.cc", flags=CXX17, env=STRICT)
+    for kind in [["-static"], [f"-L{static_lib.parent}", f"-l:{static_lib.name}"]]:
+        flags = static_flags(static_lib, "-static") if kind == ["-static"] else kind
+        run([build("out_of_memory.cc", *CXX17, *flags)], preload=False, env=STRICT).ok()
+
+
+@pytest.mark.parametrize("runtime", [["-static-libstdc++", "-static-libgcc"], []])
+def test_operator_new_without_memory_in_a_library(run, build, shared, runtime):
+    # The runtime that throws is the library's own, not the program's, which has none.
+    library = shared("out_of_memory.cc", *CXX17, "-DPLUGIN", *runtime)
+    run([build("uses_plugin.c", f"-L{library.parent}", f"-l:{library.name}", f"-Wl,-rpath,{library.parent}", "-Wl,--no-as-needed")],
+        env=STRICT).ok()
+    run([build("uses_plugin.c", "-DALONE"), library], env=STRICT).ok()
+
+
+@pytest.mark.parametrize("kind", ["-static", "-static-pie", "dynamic"])
+@pytest.mark.parametrize("which", ["PLAIN", "ALIGNED"])
+def test_static_library_beside_a_programs_own_operators(run, build, static_lib, which, kind):
+    # COMPAT 87
+    flags = static_flags(static_lib, kind) if kind != "dynamic" else [f"-L{static_lib.parent}", f"-l:{static_lib.name}"]
+    run([build("static_operators.cc", f"-D{which}", *CXX17, *flags)], preload=False, env=STRICT).ok()

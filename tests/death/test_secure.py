@@ -342,3 +342,10 @@ def test_stress(seed, options):
         pytest.skip("needs the stress program")
     result = run(pathlib.Path(build) / "stress", 3, 4, seed, "--fork", foreign="abort", timeout=120, **options)
     assert (result.returncode, result.stderr) == (0, ""), result
+
+
+@pytest.mark.parametrize("size, late", [(8, 32), (40, 32), (200, 32), (1000, 8), (3000, 2), (8000, 2)])
+def test_a_freed_block_comes_back_late_and_nobody_knows_when(program, size, late):
+    result = run(program("late"), size)
+    least, most, kinds = map(int, result.stdout.split())
+    assert least >= late and most < 5000 and kinds > 10, result

@@ -8,9 +8,13 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <map>
 #include <set>
 
 #include "api/malloc_api.h"
+#include "heap/usage.h"
+#include "inspect/census.h"
+#include "inspect/visit.h"
 #include "os/access_fault.h"
 #include "os/os.h"
 #include "test_util.h"
@@ -169,6 +173,43 @@ TEST_F(GuardTest, ReallocKeepsBytes) {
     api_free(moved);
   }
   EXPECT_EQ(api_realloc(alloc(50), 0), nullptr);
+}
+
+TEST_F(GuardTest, FiguresAndVisitsCountGuardedBlocks) {
+  const size_t sizes[] = {0, 1, 100, 1000, 4000};
+  const Usage before = usage_gather();
+  std::map<void*, size_t> blocks;
+  size_t total = 0;
+  for (size_t size : sizes) {
+    blocks[alloc(size, size % 3 == 0 ? kAtStart : kAtEnd)] = size;
+    total += size;
+  }
+  auto check = [&] {
+    const Usage now = usage_gather();
+    EXPECT_EQ(now.live_blocks - before.live_blocks, blocks.size());
+    EXPECT_EQ(now.live_bytes - before.live_bytes, total);
+    Census census;
+    census_take(census);
+    EXPECT_EQ(census.guarded_blocks, blocks.size());
+    EXPECT_EQ(census.guarded_bytes, total);
+    std::map<void*, size_t> seen;
+    areas_visit(
+        [](const Area& area, void* block, bool is_live, void* context) {
+          if (block == nullptr || !guard_owns(block)) return false;
+          EXPECT_TRUE(is_live && block >= area.start && area.block_count == 1);
+          (*static_cast<std::map<void*, size_t>*>(context))[block] = area.block_size;
+          return false;
+        },
+        &seen);
+    EXPECT_EQ(seen, blocks);
+  };
+  check();
+  while (!blocks.empty()) {
+    total -= blocks.begin()->second;
+    release(blocks.begin()->first);
+    blocks.erase(blocks.begin());
+    check();
+  }
 }
 
 TEST_F(GuardTest, ThreadsTakeAndGiveBlocks) {
