@@ -3,11 +3,13 @@
 // Who may use it: through purge_thread.h.
 #include "heap/purge_thread.h"
 
+#include <errno.h>
 #include <pthread.h>
 
 #include "chunk/accounts.h"
 #include "chunk/purge.h"
 #include "heap/heap.h"
+#include "heap/program_heap.h"
 #include "os/os.h"
 
 // In another library before glibc 2.34.
@@ -51,11 +53,15 @@ void purge_thread_start() {
   if (!has_excess() || &pthread_create == nullptr) return;
   // Acquire: the one before has ended its work.
   if (!purge_thread.cas_acquire(PurgeThread::wanted, PurgeThread::running)) return;
+  // What libc keeps for the thread must not go with a heap of the program's; and malloc leaves errno alone.
+  ProgramScope scope(nullptr);
+  const int before = errno;
   pthread_attr_t attributes;
   pthread_t thread;
   bool is_started = pthread_attr_init(&attributes) == 0 &&
                     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED) == 0 &&
                     pthread_create(&thread, &attributes, purge_for_a_while, nullptr) == 0;
+  errno = before;
   // Not tried again where it is not allowed.
   if (!is_started) purge_thread.store_relaxed(PurgeThread::off);
 }
