@@ -67,7 +67,7 @@ POOLALLOC_EXPORT void* poolalloc_aligned_realloc(void* block, size_t alignment, 
   // Not where most of it would be left over.
   bool may_stay = address_of(block) % alignment == 0 && size >= before / 2;
   if (may_stay && api_expand(block, size)) return block;
-  return api_realloc_in(api_heap_of(block), alignment, block, before, size);
+  return api_realloc_in(api_heap_of(block), alignment, block, size);
 }
 
 POOLALLOC_EXPORT size_t poolalloc_trim(void) {

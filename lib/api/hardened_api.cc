@@ -40,12 +40,11 @@ void* realloc_hardened(void* p, size_t size) {
   return moved;
 }
 
-size_t usable_size_hardened(void* p) {
-  if (const NextAllocator* next = next_allocator(); next != nullptr && !hardened_has(p))
-    return next->malloc_usable_size(p);
-  size_t size;
-  hardened_find(p, Caller::usable_size, &size);
-  return size;
+bool find_hardened(void* p, size_t* size) {
+  const NextAllocator* next = next_allocator();
+  if (next == nullptr || hardened_has(p)) return hardened_find(p, Caller::usable_size, size);
+  *size = next->malloc_usable_size(p);
+  return *size != 0;
 }
 
 }  // namespace poolalloc

@@ -96,7 +96,7 @@ POOLALLOC_EXPORT char* poolalloc_heap_strdup(poolalloc_heap* heap, const char* s
 POOLALLOC_EXPORT void* poolalloc_heap_realloc(poolalloc_heap* heap, void* block, size_t size) {
   if (block == nullptr) return poolalloc_heap_alloc(heap, size);
   if (size == 0 || api_heap_of(block) == &inside(heap)) return api_realloc(block, size);
-  return api_realloc_in(&inside(heap), kBlockAlignment, block, api_usable_size(block), size);
+  return api_realloc_in(&inside(heap), kBlockAlignment, block, size);
 }
 
 POOLALLOC_EXPORT void poolalloc_heap_free(poolalloc_heap* heap, void* block) {

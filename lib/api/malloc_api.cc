@@ -125,8 +125,9 @@ void* api_alloc_in(ProgramHeap* heap, size_t alignment, size_t size, bool* zeroe
   return checked_alloc(size, [=] { return alloc_in(heap, alignment, size, zeroed); });
 }
 
-void* api_realloc_in(ProgramHeap* heap, size_t alignment, void* p, size_t old_size, size_t size) {
-  if (old_size == 0) {
+void* api_realloc_in(ProgramHeap* heap, size_t alignment, void* p, size_t size) {
+  size_t old_size;
+  if (!api_find(p, &old_size)) {
     errno = EINVAL;
     return nullptr;
   }
@@ -265,20 +266,28 @@ void* api_pvalloc(size_t size) {
   return api_memalign(os_page_size(), size == 0 ? os_page_size() : round_up(size, os_page_size()));
 }
 
-size_t api_usable_size(const void* p) {
-  if (p == nullptr) return 0;
-  if constexpr (kHardened) return usable_size_hardened(const_cast<void*>(p));
-  if (const BlockPool* pool = pool_find(p)) return class_size(pool->size_class);
-  size_t size;
-  if (guard_owns(p)) {
-    if (guard_has(p, &size)) return size;
+bool api_find(const void* p, size_t* size) {
+  if constexpr (kHardened) return find_hardened(const_cast<void*>(p), size);
+  *size = 0;
+  if (const BlockPool* pool = pool_find(p)) {
+    *size = class_size(pool->size_class);
+  } else if (guard_owns(p)) {
+    // It may have no bytes.
+    if (guard_has(p, size)) return true;
     misuse_guarded(Caller::usable_size, p, guard_look(address_of(p)));
-    return 0;
+  } else {
+    *size = large_usable_size(p);
+    if (PA_LIKELY(*size != 0)) return true;
+    const NextAllocator* next = next_allocator();
+    if (next == nullptr) return misuse_pointer(Caller::usable_size, p), false;
+    *size = next->malloc_usable_size(const_cast<void*>(p));
   }
-  size = large_usable_size(p);
-  if (PA_LIKELY(size != 0)) return size;
-  if (const NextAllocator* next = next_allocator()) return next->malloc_usable_size(const_cast<void*>(p));
-  return misuse_pointer(Caller::usable_size, p), 0;
+  return *size != 0;
+}
+
+size_t api_usable_size(const void* p) {
+  size_t size;
+  return p != nullptr && api_find(p, &size) ? size : 0;
 }
 
 }  // namespace poolalloc

@@ -17,7 +17,7 @@ void* malloc_slow(size_t size);
 // malloc for a maker, which the hardened library remembers; and free for a caller.
 void* malloc_hardened(size_t size, Maker maker);
 void* realloc_hardened(void* p, size_t size);
-size_t usable_size_hardened(void* p);
+bool find_hardened(void* p, size_t* size);
 PA_INLINE void* malloc_for(Maker maker, size_t size) {
   if constexpr (kHardened) return malloc_hardened(size, maker);
   void* block = heap_malloc(size);
@@ -32,8 +32,8 @@ PA_INLINE void free_for(Caller caller, void* p, size_t said_size = kUnsaid) {
 // caller wants zeros; it is set to whether the block is known to be zero.
 struct ProgramHeap;
 void* api_alloc_in(ProgramHeap* heap, size_t alignment, size_t size, bool* zeroed);
-// Moves a block of `old_size` usable bytes to such a place. EINVAL: 0 bytes, as it is no block.
-void* api_realloc_in(ProgramHeap* heap, size_t alignment, void* p, size_t old_size, size_t size);
+// Moves a block to such a place. EINVAL: it is none.
+void* api_realloc_in(ProgramHeap* heap, size_t alignment, void* p, size_t size);
 // The program's heap that a block is in; nullptr: a thread's, or it is no block.
 ProgramHeap* api_heap_of(const void* p);
 
@@ -74,6 +74,9 @@ void* message_context();
 // Whether a call for so many bytes that has failed is to be tried again.
 bool no_memory_retry(size_t size);
 
+// Whether p, which is not nullptr, is a block in use, and how many of its bytes may be used: none of a block of no
+// bytes. Where it is no block, that is said.
+bool api_find(const void* p, size_t* size);
 // malloc_usable_size(3): bytes of the block that may all be used; 0 for nullptr and foreign pointers.
 size_t api_usable_size(const void* p);
 
