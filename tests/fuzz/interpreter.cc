@@ -282,6 +282,8 @@ void process_begin(const char* folder) {
   char said[64];
   const int length = api::option_get("guard", said, sizeof said);
   settings.has_guard = length > 0 && strcmp(said, "0") != 0;
+  api::option_get("purge_thread", said, sizeof said);
+  settings.has_purge_thread = strcmp(said, "0") != 0;
   void* p = entry::malloc(5);
   settings.is_hardened = entry::malloc_usable_size(p) == 5 && !settings.has_guard;
   entry::free(p);

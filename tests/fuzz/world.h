@@ -100,8 +100,8 @@ inline Lane& leader() { return world.lanes[__builtin_ctz(world.direct)]; }
 struct Settings {
   bool is_hardened;
   bool has_guard;
-  bool is_quiet_on_misuse;
-  char folder[200];  // for files
+  bool has_purge_thread;  // for which libc allocates a block when it starts
+  char folder[200];       // for files
 };
 extern Settings settings;
 
