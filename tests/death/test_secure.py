@@ -348,4 +348,4 @@ def test_stress(seed, options):
 def test_a_freed_block_comes_back_late_and_nobody_knows_when(program, size, late):
     result = run(program("late"), size)
     least, most, kinds = map(int, result.stdout.split())
-    assert least >= late and most < 5000 and kinds > 10, result
+    assert least >= late and most < 5000 and kinds >= 8, result
