@@ -1,4 +1,4 @@
-"""What free memory is kept, and limits of memory: the options POOLALLOC_PURGE..., POOLALLOC_LIMIT.
+"""What free memory is kept, and limits of memory: the options POOLALLOC_PURGE..., POOLALLOC_LIMIT (COMPAT 65).
 
 What always holds: sizes are MiB; a program that reaches a limit gets ENOMEM and goes on.
 """
@@ -26,6 +26,16 @@ def fill(run, build):
 def test_a_peak_goes_back(fill, size):
     got, _, full, after = fill(size, 400)
     assert got >= 400 and full >= 390 and after <= 48
+
+
+@pytest.mark.parametrize("times", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_a_gib_goes_back_before_the_program_falls_asleep(run, build, times):
+    # COMPAT 65: a peak that came once goes back while it is freed, to what is always kept; of one that came again as much stays
+    # as may be needed once more, and malloc_trim gives that back
+    words = [build("falls_asleep.c"), 1024, times, 3]
+    before, peak, freed, slept, trimmed = map(int, run(words, timeout=60).ok().out.split())
+    assert peak >= 1000 and slept <= freed and trimmed - before < 0.05 * 1024
+    assert slept - before <= (48 if times == 1 else 256)
 
 
 @pytest.mark.parametrize("size", [100, 300000])

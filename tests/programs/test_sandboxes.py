@@ -15,7 +15,8 @@ import pytest
 SYSTEMD = [["calendar", "--iterations=3", "--base-time=2020-01-01", "Mon..Fri"], ["timespan", "3h5m"],
            ["timestamp", "2020-01-01 UTC"], ["syscall-filter", "@memlock"], ["unit-paths"],
            ["condition", "ConditionKernelVersion=>3.0"]]
-WORK = ["bash", "-c", "for i in {1..20000}; do a[i]=item$i; done; echo ${#a[@]}; seq 50000 | sort -S 3M -T . --parallel=2 | md5sum"]
+WORK = ["bash", "-c", "for i in {1..20000}; do a[i]=item$i; done; echo ${#a[@]};"
+                      "seq 50000 | sort -S 3M -T . --parallel=2 | md5sum"]
 THREADS = ["xz", "-T2", "-0", "-c", "/usr/bin/bash"]
 
 
@@ -53,8 +54,8 @@ def bubble():
 
 
 REFUSED = ["mbind", "set_mempolicy", "move_pages", "migrate_pages", "get_mempolicy", "perf_event_open", "bpf", "ptrace",
-           "process_vm_readv", "process_vm_writev", "process_madvise", "kcmp", "keyctl", "add_key", "userfaultfd", "personality",
-           "membarrier", "rseq", "unshare", "mount", "mlock", "mlockall", "mlock2"]
+           "process_vm_readv", "process_vm_writev", "process_madvise", "kcmp", "keyctl", "add_key", "userfaultfd",
+           "personality", "membarrier", "rseq", "unshare", "mount", "mlock", "mlockall", "mlock2"]
 DEADLY = ["pkey_alloc", "pkey_mprotect", "memfd_create", "mincore", "sched_setscheduler", "shmget"]
 
 
