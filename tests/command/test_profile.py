@@ -60,6 +60,7 @@ def run_profiled(program, path, value, *arguments):
 @pytest.mark.parametrize("flags", [[], ["-fomit-frame-pointer"], ["-fno-omit-frame-pointer", "-fno-asynchronous-unwind-tables"]],
                          ids=["as usual", "no frame pointers", "no tables"])
 def test_a_sample_for_each_512_kib_is_right_within_five_per_cent(compiled, tmp_path, flags):
+    # COMPAT 75
     program = compiled(SITE.format(name="small", call="malloc(n)") + SITE.format(name="middle", call="calloc(1, n)") +
                        SITE.format(name="large", call="malloc(n)") + """
 int main(void) {

@@ -51,6 +51,7 @@ def test_everything_happens_and_nothing_breaks():
 
 @pytest.mark.slow
 def test_everything_happens_and_nothing_breaks_for_long():
+    # COMPAT 77
     seconds = float(os.environ.get("POOLALLOC_CHAOS_SECONDS", 600))
     each = min(60.0, seconds)
     events = collections.Counter()

@@ -22,6 +22,7 @@ def stress(program, seconds, threads, seed, environment):
 
 @pytest.mark.parametrize("threads", [1, 8])
 def test_checking_build(threads):
+    # COMPAT 77: for a short while
     stress("stress-core", 10, threads, threads, {})
 
 
@@ -31,4 +32,5 @@ def test_release_library():
 
 @pytest.mark.slow
 def test_checking_build_for_half_an_hour():
+    # COMPAT 77
     stress("stress-core", 1800, 8, 5, {})

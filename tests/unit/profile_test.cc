@@ -86,6 +86,7 @@ void* alloc_somehow(Random& random, size_t size) {
   }
 }
 
+// COMPAT 75: and what is in use is zero after the frees
 TEST_F(ProfileTest, EstimatesAreRightForBlocksOfEachSize) {
   constexpr size_t kInterval = 8192;
   for (size_t size : {1, 16, 100, 500, 1024, 1025, 5000, 20'000, 65'536, 65'537, 300'000, 3'000'000}) {
@@ -278,6 +279,40 @@ TEST_F(ProfileTest, ThreadsThatRunTakePartWhenItBegins) {
     }
     profile_stop();
   }
+  stop = true;
+  for (std::thread& each : threads) each.join();
+}
+
+// COMPAT 75
+TEST_F(ProfileTest, BeginsAndEndsAThousandTimesUnderLoad) {
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; t++) {
+    threads.emplace_back([&, t] {
+      Random random(t + 31);
+      std::vector<std::pair<unsigned char*, size_t>> kept(200);
+      while (!stop) {
+        auto& [block, size] = kept[random.below(kept.size())];
+        if (block != nullptr) {
+          ASSERT_EQ(block[0], static_cast<unsigned char>(size));
+          ASSERT_EQ(block[size - 1], static_cast<unsigned char>(size));
+          api_free(block);
+        }
+        size = 1 + random.size_up_to(random.below(50) == 0 ? 300'000 : 2000);
+        block = static_cast<unsigned char*>(alloc_somehow(random, size));
+        block[0] = block[size - 1] = static_cast<unsigned char>(size);
+      }
+      for (auto [block, size] : kept) api_free(block);
+    });
+  }
+  double samples = 0;
+  for (int round = 0; round < 1000; round++) {
+    ASSERT_TRUE(profile_start(round % 4 == 0 ? 1 : size_t{1024} << round % 7));
+    if (round % 8 == 0) usleep(500);
+    samples += sum_of(&ProfileStack::made).blocks;
+    profile_stop();
+  }
+  EXPECT_GT(samples, 1000);
   stop = true;
   for (std::thread& each : threads) each.join();
 }
