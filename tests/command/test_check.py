@@ -64,7 +64,7 @@ STRING = "#include <string>\nint main(int c, char **v) { return std::string(100 
 @pytest.mark.parametrize("kind", ["c", "library", "c++"])
 def test_linked_where_the_linker_drops_what_seems_unused(build, tmp_path, kind, kept):
     """With --as-needed, Debian's default, a library that only other libraries' calls would need is dropped."""
-    # COMPAT 78
+    # COMPAT 96
     keep = ["-Wl,--push-state,--no-as-needed", "-lpoolalloc", "-Wl,--pop-state"] if kept else ["-Wl,--as-needed", "-lpoolalloc"]
     flags = [*link_flags(), *keep]
     if kind == "c":
@@ -85,6 +85,7 @@ def test_linked_where_the_linker_drops_what_seems_unused(build, tmp_path, kind, 
 
 
 def test_a_library_that_is_loaded_behind_libc_says_so(build, tmp_path):
+    # COMPAT 96
     program = build("behind", MAIN, "-Wl,--no-as-needed", "-lc", *link_flags(), "-lpoolalloc")
     word, text = check(program)
     assert "as linked: no, though it asks for the library" in text
@@ -106,7 +107,7 @@ def test_linked_statically(build):
 
 @pytest.mark.parametrize("flag, title", [("address", "AddressSanitizer"), ("thread", "ThreadSanitizer")])
 def test_sanitizers(build, flag, title):
-    # COMPAT 84
+    # COMPAT 70
     word, text = check(build("sanitized", MAIN, f"-fsanitize={flag}"))
     assert word == "no" and title in text and "to do: run it without the library" in text
 
@@ -136,6 +137,7 @@ def test_more_rights(build):
 
 
 def test_an_allocator_of_its_own(build):
+    # COMPAT 69: one clear line
     own = MAIN + "void *malloc(unsigned long n) { return 0; }\nvoid free(void *p) {}\n"
     word, text = check(build("own", own, "-rdynamic"))
     assert word == "no" and "an allocator of their own" in text and "free, malloc of" in text

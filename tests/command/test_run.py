@@ -133,6 +133,7 @@ def bytes_of(text):
 
 @pytest.mark.parametrize("end", ["exit", "_exit", "_Exit", "quick_exit", "vfork"])
 def test_however_a_program_ends_there_is_a_summary(program, end):
+    # COMPAT 97
     for run in (["run", "--stats", program, end],):
         result = poolalloc(*run)
         assert (result.returncode, result.stdout) == (3, "ready\n")
@@ -148,6 +149,7 @@ def test_however_a_program_ends_there_is_a_summary(program, end):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGHUP])
 def test_a_program_that_a_signal_ends_has_figures(program, number):
+    # COMPAT 97
     with subprocess.Popen([ROOT / "scripts/poolalloc", "run", "--stats", program, "pause"], stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stdout.readline() == "ready\n"

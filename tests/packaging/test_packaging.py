@@ -64,7 +64,7 @@ def sources(tmp_path):
 
 
 def test_pkg_config_keeps_the_library(prefix, sources):
-    # COMPAT 78
+    # COMPAT 96
     environment = {**os.environ, "PKG_CONFIG_PATH": str(prefix / "lib/pkgconfig"), "LD_LIBRARY_PATH": str(prefix / "lib")}
     flags = run("pkg-config", "--cflags", "--libs", "poolalloc", env=environment).split()
     for compiler, source in ("c++", "string.cc"), ("cc", "pool.c"):
