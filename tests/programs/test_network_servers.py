@@ -130,6 +130,7 @@ def test_php_behind_fastcgi(programs, short_dir, find_program, wait_until):  # C
             request["QUERY_STRING"] = f"n={number}"
             return programs.run(["cgi-fcgi", "-bind", "-connect", short_dir / "s"], preload=False, env=request).out
         with programs.server(argv, (short_dir / "s").exists, stop=signal.SIGQUIT, preload=preload) as server:
+            wait_until(lambda: len(programs.children(server.pid)) >= 2, "two workers")
             if preload:
                 programs.assert_mapped_in_all(server.pid, least=3)
             before = set(programs.children(server.pid))
