@@ -132,3 +132,12 @@ def test_percent_without_a_limit(run, build):
         pytest.skip("a cgroup limits memory here")
     result = run([build("fill_and_free.c"), 100, 1], env={"POOLALLOC_LIMIT": "80%"})
     assert result.rc == 0 and "has no effect" in result.err
+
+
+@pytest.mark.parametrize("days", [16, pytest.param(2000, marks=pytest.mark.slow)])
+def test_sizes_that_drift_while_some_survive(run, build, days):
+    # COMPAT 64: a day is a quarter of a second of work, so 2000 of them take about ten minutes. Resident memory is at most
+    # three times what is live, nights included, in which that is a third of what it is by day; and it does not grow.
+    result = run([build("drift.c"), days, 25], timeout=60 + 3 * days)
+    third, last = (int(word) / 1000 for word in result.ok().out.split())
+    assert third < 3 and last < third * 1.05 + 0.05, (third, last)
