@@ -3,6 +3,7 @@
 What always holds: after a fork both sides have a whole heap, whatever other threads were doing; nothing hangs.
 """
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -76,10 +77,23 @@ def test_deep_forks(laws):
     laws("fork_deep.c", 10, env=STRICT, timeout=60)
 
 
-def test_malloc_in_a_signal_handler_does_not_hang(run, build):
-    # COMPAT 29: only that it ends; a crash would be the program's own fault
-    result = run([build("malloc_in_handler.c"), 2], timeout=20)
-    assert result.rc == 0 or result.rc < 0, result
+@pytest.mark.parametrize("times, seconds", [(20_000, 4), pytest.param(1_000_000, 200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("threads", [1, 4])
+def test_malloc_in_a_signal_handler_does_not_hang(run, build, threads, times, seconds):
+    # COMPAT 29: that it ends, soon; a crash would be the program's own fault, and where a lock is waited for it is told so
+    result = run([build("malloc_in_handler.c"), times, threads, seconds], timeout=seconds + 20)
+    if result.rc == 0:
+        assert int(result.out) > min(times - 1, 1000), result
+    else:
+        assert result.rc in (-signal.SIGSEGV, -signal.SIGABRT), result
+        assert result.rc == -signal.SIGSEGV or "poolalloc: " in result.err, result
+
+
+@pytest.mark.parametrize("mib", [256, pytest.param(1024, marks=pytest.mark.slow)])
+def test_a_snapshot_copies_little(run, build, mib):
+    # COMPAT 28: of up to 1 GiB in blocks of 0.5 to 6.5 KiB, parts in ten thousand
+    idle, freed, replaced = map(int, run([build("fork_live.c"), mib], env=STRICT, timeout=100).ok().out.split())
+    assert idle <= 20 and freed < 500 and replaced < 500, (idle, freed, replaced)
 
 
 def test_user_namespace(run, build):
@@ -95,7 +109,11 @@ def test_secure_execution_ignores_options(run, build, linked, workdir, how):
     # COMPAT 31
     program = workdir / f"secure-{how}"
     shutil.copy(build("secure_exec.c", *linked), program)
-    env = {"POOLALLOC_FOREIGN": "abort", "POOLALLOC_VERBOSE": "1"}
+    files = workdir / f"files-of-{how}"
+    files.mkdir(mode=0o777)
+    files.chmod(0o777)
+    env = {"POOLALLOC_FOREIGN": "abort", "POOLALLOC_VERBOSE": "1", "POOLALLOC_MISUSE": "ignore", "POOLALLOC_LIMIT": ":1M",
+           "POOLALLOC_STATS": f"json:{files}/stats", "POOLALLOC_PROFILE": f"1:{files}/profile"}
     if how == "setuid":
         program.chmod(0o4755)
     elif subprocess.run(["setcap", "cap_net_raw+ep", program]).returncode != 0:
@@ -108,6 +126,7 @@ def test_secure_execution_ignores_options(run, build, linked, workdir, how):
     assert result.rc == 0 and result.out == "lived on\n", result
     lines = result.err.splitlines()
     assert len(lines) <= 1 and all("invalid pointer" in line for line in lines), result
+    assert not list(files.iterdir()), "a file was written"
 
 
 @pytest.fixture
