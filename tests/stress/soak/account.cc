@@ -149,6 +149,8 @@ Held block_take(size_t size, Random& random) {
     if (p != nullptr) check_zero(static_cast<char*>(p), size);
   } else if (what < 10) {
     alignment = size_t{32} << random.below(6);
+    // A whole number of alignments, as C11 asks for.
+    size = (size + alignment - 1) / alignment * alignment;
     p = aligned_alloc(alignment, size);
   } else if (what == 10) {
     alignment = size_t{64} << random.below(8);
