@@ -139,6 +139,7 @@ void figures_read(Figures* figures) {
   figures->all.blocks = reader.number("live_blocks");
   figures->under_way.bytes = reader.number("under_way_bytes");
   figures->under_way.blocks = reader.number("under_way_blocks");
+  figures->free = reader.number("free_bytes");
   reader.pass("\"large\":");
   figures->large.bytes = reader.number("live_bytes");
   figures->large.blocks = reader.number("live_blocks");

@@ -34,6 +34,7 @@ inline bool is_poolalloc() { return &poolalloc_stats_json != nullptr; }
 // What the JSON has.
 struct Figures {
   Tally all, under_way, large;
+  int64_t free;  // in pools that have live blocks
   int64_t in_use, kept, given_back, threads, heaps;
   int64_t of[kSizeCount];  // live blocks by size
 };

@@ -41,6 +41,12 @@ void measure(unsigned number, unsigned half_hour) {
   }
   if (!is_measured(half_hour)) return;
   day.count++;
+  if (is_poolalloc()) {
+    static Figures figures;
+    figures_read(&figures);
+    day.free += (double(figures.free) - day.free) / day.count;
+    day.kept += (double(figures.kept) - day.kept) / day.count;
+  }
   day.live += (double(sum->all.bytes) - day.live) / day.count;
   day.resident += (double(resident) - day.resident) / day.count;
   day.ratio += (double(resident) / double(sum->all.bytes) - day.ratio) / day.count;

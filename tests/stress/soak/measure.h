@@ -11,6 +11,7 @@ constexpr unsigned kDaysMost = 16;
 // Of a day: means over its calm evening, and what was there at the end of its last burst. Bytes.
 struct Measured {
   double ratio, live, resident;
+  double free, kept;  // what the library says that is resident besides: in pools, and for the next ones
   int64_t burst_live, burst_resident;
   unsigned count;
 };
