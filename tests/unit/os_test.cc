@@ -1,5 +1,5 @@
 // Laws of the os layer (os/os.h) that no layer above would miss at once: what is mapped and what is left over, what a
-// look at memory says, the clock, messages, where other threads are; and of the fence that heaps rest on.
+// look at memory says, the clock, messages, and where other threads are.
 //
 // Always holds: each test unmaps what it has mapped.
 #include "os/os.h"
@@ -189,43 +189,6 @@ TEST(Scan, OtherThreadsAreFoundWhereTheyAreInTheirStacks) {
   if (found == 0) GTEST_SKIP() << "the kernel does not show stack pointers";
   EXPECT_LT(found, inside);
   EXPECT_GT(found, inside - 4096);
-}
-
-// --- The fence ----------------------------------------------------------------------------------------------
-
-// Two threads write, each a word of its own, and then look at the other's. One of them at least must see the other.
-TEST(Fence, OrdersAStoreBeforeALoad) {
-  constexpr unsigned kRounds = 300'000;
-  struct alignas(128) Side {
-    Atomic<unsigned> word{0};
-    unsigned seen = 0;
-  };
-  static Side sides[2];
-  static Atomic<unsigned> arrived{0};
-  std::atomic<bool> is_late{false};
-  unsigned missed = 0;
-  auto meet = [&](unsigned times) {
-    arrived.add_relaxed(1);
-    for (unsigned spins = 0; arrived.load_seq_cst() < times * 2; spins++) {
-      if (spins > 1000) std::this_thread::yield();
-    }
-  };
-  auto take_part = [&](unsigned own) {
-    const int64_t until = clock_ms(CLOCK_MONOTONIC) + 2000;
-    for (unsigned round = 1, times = 0; round <= kRounds; round++) {
-      meet(++times);
-      if (is_late) return;
-      sides[own].word.store_relaxed(round);
-      fence_seq_cst();
-      sides[own].seen = sides[1 - own].word.load_relaxed();
-      meet(++times);
-      if (own != 0) continue;
-      missed += sides[0].seen != round && sides[1].seen != round;
-      if (clock_ms(CLOCK_MONOTONIC) > until) is_late = true;
-    }
-  };
-  test::in_threads(2, take_part);
-  EXPECT_EQ(missed, 0u);
 }
 
 }  // namespace
