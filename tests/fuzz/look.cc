@@ -154,7 +154,8 @@ unsigned unseen_most() {
   unsigned most = 0;
   for (unsigned i = 0; i < shadow_blocks; i++) {
     const Block& block = *shadow_at(i);
-    most += settings.has_guard ? block.usable <= 4096 : settings.is_hardened && block.usable == 0;
+    const bool has_no_bytes = block.usable == 0 && block.heap == 0 && block.alignment <= 16;
+    most += settings.has_guard ? block.usable <= 4096 : settings.is_hardened && has_no_bytes;
   }
   return most;
 }
