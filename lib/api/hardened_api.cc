@@ -32,9 +32,11 @@ void* realloc_hardened(void* p, size_t size) {
   const bool grows_large = size > old_size && old_size > kPoolBlockMax;
   if (grows_large && large_block_grow(p, size)) return p;
   void* moved = grows_large ? large_block_alloc_growing(p, size) : nullptr;
-  if (moved == nullptr) moved = malloc_hardened(size, Maker::malloc);
-  // A failed call is no failure if the old block is large enough.
-  if (moved == nullptr) return size <= old_size ? p : nullptr;
+  // A failed call is no failure, and leaves errno, if the old block is large enough.
+  const bool is_enough = size <= old_size;
+  if (moved == nullptr)
+    moved = is_enough ? hardened_alloc(size, kBlockAlignment, Maker::malloc) : malloc_hardened(size, Maker::malloc);
+  if (moved == nullptr) return is_enough ? p : nullptr;
   memcpy(moved, p, old_size < size ? old_size : size);
   hardened_free(p, Caller::realloc, kUnsaid);
   return moved;
