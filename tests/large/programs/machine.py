@@ -1,0 +1,61 @@
+"""The machine under pressure: stress-ng, five hundred processes at once, and QEMU.
+
+Always holds: what runs for a given time says how much it has done, and so does the table.
+"""
+import hashlib
+import re
+
+from harness.job import DATA
+from harness.registry import check, program
+
+PROCESSES = 500
+
+
+@program("stress-ng", serves={"stress-ng*": 20}, seconds=200)
+def stress_ng(job):
+    """allocates, forks and maps for --seconds in eight processes that check what they have written"""
+    shown = job.run("stress-ng", "--malloc", "3", "--malloc-bytes", "256M", "--malloc-pthreads", "2", "--fork", "2", "--vm", "2",
+                    "--vm-bytes", "256M", "--pthread", "1", "--verify", "--metrics-brief", "--timeout", f"{job.seconds}s", "--temp-path",
+                    job.folder / "tmp", timeout=job.seconds + 100)
+    text = shown.text + shown.errors
+    operations = {name: int(count) for name, count in re.findall(r"metrc: \[\d+\] (malloc|fork|vm|pthread) +(\d+) ", text)}
+    check("successful run completed" in text and min(operations.values(), default=0) > 0 and len(operations) == 4, text[-600:])
+    job.note("operations: " + ", ".join(f"{name} {count}" for name, count in operations.items()))
+    return True
+
+
+@program("xargs", serves={"perl": 2000, "xargs": 1})
+def xargs(job):
+    """starts five hundred processes at once that all work and fork"""
+    script = job.folder / "one.pl"
+    script.write_text(
+        'my %h; my $n = shift; $h{"k$_"} = [$_ x 3] for 1 .. 4000; my $p = open(my $f, "-|") // die; if (!$p) { print join(",", map '
+        '{ $h{"k$_"}[0] * $n % 997 } 1 .. 4000); exit 0 } local $/; my $t = <$f>; close $f or die; my $s = 0; $s = ($s * 31 + $_) % 1000003 '
+        'for split /,/, $t; print "$n $s\\n";')
+    shown = job.run("xargs", "-P", str(PROCESSES), "-n", "1", "perl", script, text="".join(f"{n}\n" for n in range(PROCESSES))).text
+    expected = []
+    for n in range(PROCESSES):
+        total = 0
+        for k in range(1, 4001):
+            total = (total * 31 + int(str(k) * 3) * n % 997) % 1000003
+        expected.append(f"{n} {total}")
+    found = sorted(shown.splitlines(), key=lambda line: int(line.split()[0]))
+    check(found == expected, f"the processes' sums are not right: {found[:5]}")
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()
+
+
+@program("qemu", serves={"qemu-system-x86*": 1000})
+def qemu(job):
+    """boots a machine of four processors from a sector that counts and says so on its serial line"""
+    job.run("gcc", "-m32", "-c", DATA / "boot.S", "-o", "boot.o")
+    job.run("ld", "-m", "elf_i386", "-Ttext=0x7c00", "--oformat=binary", "-o", "boot.img", "boot.o")
+    image = (job.folder / "boot.img").read_bytes()
+    check(len(image) == 512, f"the sector has {len(image)} bytes")
+    (job.folder / "boot.img").write_bytes(image + bytes((1 << 20) - 512))
+    # The guest ends the machine by the port of isa-debug-exit: its byte, twice and one more, is the exit status.
+    job.run("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-smp", "4", "-m", "256", "-display", "none", "-monitor", "none", "-nodefaults",
+            "-no-reboot", "-serial", f"file:{job.folder}/serial", "-device", "isa-debug-exit,iobase=0xf4", "-device", "virtio-rng-pci",
+            "-device", "e1000", "-drive", "file=boot.img,format=raw,if=ide", status=2 * 0x21 + 1, timeout=100)
+    said = (job.folder / "serial").read_text()
+    check(said == "counted\n" * 200, f"the guest says {said[-100:]!r}")
+    return said
