@@ -73,9 +73,10 @@ def serving(program, folder):
     for executable, least in program.serves.items():
         blocks = [figures.peak_live_blocks for figures in found if fnmatch.fnmatchcase(figures.program, executable)]
         most = max(blocks, default=0)
-        if most < max(1, least):
+        if not blocks or most < least:
             problems.append(f"the library did not serve {executable}: {len(blocks)} processes, {most} live blocks at most")
-        notes.append(f"{executable}{f' ({len(blocks)} processes)' if len(blocks) > 1 else ''} {most}")
+        own = ", because it has an allocator of its own" if blocks and not most else ""
+        notes.append(f"{executable}{f' ({len(blocks)} processes)' if len(blocks) > 1 else ''} {most}{own}")
     invalid = sum(figures.invalid_frees for figures in found)
     if invalid and not program.allowed:
         problems.append(f"{invalid} frees of pointers that are not the library's")
@@ -92,7 +93,8 @@ def one_run(program, base, preload, seconds):
     report.unlink(missing_ok=True)
     job = Job(base, preload, seconds)
 
-    def action():
+    def action(look):
+        job.look = look
         result = program.work(job)
         return {"result": result, "notes": job.notes}
     outcome = in_process(action, preload, program.seconds + 2 * seconds, report)
@@ -114,7 +116,7 @@ def prepare(program, base):
     if not program.prepare:
         return ""
     job = Job(base, None, 0)
-    return in_process(lambda: program.prepare(job), None, program.seconds, base / "report")["error"]
+    return in_process(lambda look: program.prepare(job), None, program.seconds, base / "report")["error"]
 
 
 def compared(program, runs):

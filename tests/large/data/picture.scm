@@ -10,7 +10,7 @@
          (dots (layer "dots" LAYER-MODE-DIFFERENCE)))
     (gimp-context-set-foreground '(200 40 90))
     (gimp-context-set-background '(20 60 160))
-    (gimp-drawable-edit-gradient-fill ground GRADIENT-LINEAR 0 FALSE 1 0 TRUE 0 0 900 600)
+    (gimp-drawable-edit-gradient-fill ground GRADIENT-LINEAR 0 FALSE 1 0 FALSE 0 0 900 600)
     (plug-in-plasma RUN-NONINTERACTIVE image noise 17 2.5)
     (plug-in-solid-noise RUN-NONINTERACTIVE image waves FALSE FALSE 5 3 6 4)
     (plug-in-gauss RUN-NONINTERACTIVE image waves 15 15 1)

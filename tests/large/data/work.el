@@ -1,5 +1,6 @@
 ;;; work.el --- a batch of editing -*- lexical-binding: t -*-
 ;; Compiles functions.el, edits a large buffer, collects garbage, and exports an outline as outline.html.
+(require 'subr-x)
 (setq byte-compile-verbose nil)
 (byte-compile-file "functions.el")
 (load (expand-file-name "functions.elc") nil t)
@@ -7,13 +8,13 @@
   (dotimes (i 1500) (setq sum (+ sum (nth 2 (funcall (intern (format "f%d" i)) 1 2)) (- i))))
   (princ (format "sum %d\n" sum)))
 (with-temp-buffer
-  (dotimes (i 60000) (insert (format "%05d line of <%d> text\n" (% (* i 7919) 60013) i)))
+  (dotimes (i 20000) (insert (format "%05d line of <%d> text\n" (% (* i 7919) 60013) i)))
   (goto-char (point-min))
   (while (re-search-forward "<\\([0-9]+\\)>" nil t) (replace-match (string-join (reverse (split-string (match-string 1) "" t)) "-")))
   (sort-lines nil (point-min) (point-max))
   (princ (format "buffer %s\n" (secure-hash 'sha256 (current-buffer))))
   (undo-boundary)
-  (dotimes (i 300) (goto-char (1+ (* i 97))) (insert-char ?x (* i 10)) (delete-char -5))
+  (dotimes (i 300) (goto-char (1+ (* i 97))) (insert-char ?x (+ 10 (* i 10))) (delete-char -5))
   (princ (format "buffer %s\n" (secure-hash 'sha256 (current-buffer)))))
 (let ((table (make-hash-table :test 'equal)))
   (dotimes (i 200000) (puthash (format "key%d" (% i 9973)) (make-vector (% i 50) i) table))

@@ -35,6 +35,7 @@ class Job:
         self.preload = preload           # the library, or None
         self.seconds = seconds           # how long a program runs that has no end of its own
         self.notes = []                  # what the table says besides
+        self.look = None                 # looks at once at what all processes need
         self.processes = 0
         for path in self.folder, self.logs, self.stats, self.folder / "home", self.folder / "tmp":
             path.mkdir()
@@ -107,9 +108,9 @@ class Job:
         if process.poll() is not None:
             self.finish(process, status=-1)
         process.send_signal(stop)
-        self.finish(process, status, timeout=60)
+        self.finish(process, status, timeout=300)
 
-    def wait_until(self, condition, what, timeout=60):
+    def wait_until(self, condition, what, timeout=300):
         end = time.monotonic() + timeout
         while not condition():
             if time.monotonic() > end:

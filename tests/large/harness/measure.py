@@ -61,6 +61,7 @@ class Watcher(threading.Thread):
         self.most_processes = 0
         self.mapped = {}  # for each (process, executable): whether the library was in its address space
         self.is_over = threading.Event()
+        self.lock = threading.Lock()
 
     def run(self):
         while True:
@@ -70,6 +71,10 @@ class Watcher(threading.Thread):
                 return
 
     def look(self):
+        with self.lock:
+            self.look_alone()
+
+    def look_alone(self):
         total = count = 0
         for process in psutil.Process().children(recursive=True):
             try:
@@ -95,14 +100,14 @@ class Watcher(threading.Thread):
 
 
 def measured(action, library):
-    """Runs action() in this process; its result, or what is wrong, and the figures."""
+    """Runs action(look) in this process, where look() looks at what all processes need at that moment; its result, or what is wrong, and the figures."""
     watcher = Watcher(library)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     result, error = None, None
     watcher.start()
     began = time.monotonic()
     try:
-        result = action()
+        result = action(watcher.look)
     except Failed as failed:
         error = str(failed)
     except Exception:
@@ -119,7 +124,7 @@ def measured(action, library):
 
 
 def in_process(action, library, seconds, report):
-    """Runs action() in a process of its own and returns what `measured` says; `report` is a file for that."""
+    """Runs action(look) in a process of its own and returns what `measured` says; `report` is a file for that."""
     adopt_orphans()
     child = os.fork()
     if child == 0:

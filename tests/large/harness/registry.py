@@ -20,10 +20,11 @@ class Program:
     """A program, and what must be true of a run under the library."""
     name: str
     work: typing.Callable
-    serves: dict             # for each executable, or pattern: the live blocks that a process of it must have had at the least
+    serves: dict             # for each executable, or pattern: the live blocks that a process of it must have had at the least; 0
+                             # where the program has an allocator of its own: there the library must have been loaded
     prepare: typing.Callable  # makes the input in job.input, under glibc, once for all runs; or None
     allowed: tuple           # patterns of lines of the library on standard error that are expected
-    seconds: int             # after which a run has failed
+    seconds: int             # after which a run has failed, whatever else the machine does meanwhile
 
     @property
     def packages(self):
@@ -37,7 +38,7 @@ class Program:
 PROGRAMS = {}
 
 
-def program(name, serves, prepare=None, allowed=(), seconds=300):
+def program(name, serves, prepare=None, allowed=(), seconds=1800):
     """Puts a function on the list."""
     def put(work):
         PROGRAMS[name] = Program(name, work, serves, prepare, tuple(allowed), seconds)

@@ -54,15 +54,15 @@ def write_workspace(job):
     (root / "Cargo.toml").write_text(f"[workspace]\nresolver = \"2\"\nmembers = {members}\n[profile.release]\nlto = \"thin\"\n".replace("'", '"'))
 
 
-@program("cargo", serves={"cargo": 5000, "rustc": 50000, "app": 50}, prepare=write_workspace, seconds=600)
+@program("cargo", serves={"cargo": 5000, "rustc": 50000, "app": 50}, prepare=write_workspace)
 def cargo(job):
     """builds a workspace of six crates with and without optimisation, tests it and runs it, without a network"""
     job.run("cp", "-r", job.input / "workspace", "workspace")
     options = {"cwd": job.folder / "workspace", "env": {"CARGO_NET_OFFLINE": "true", "CARGO_INCREMENTAL": "0"}}
-    shown = job.run("cargo", "test", "--offline", "--quiet", "--workspace", timeout=400, **options).text
+    shown = job.run("cargo", "test", "--offline", "--quiet", "--workspace", **options).text
     passed = [int(count) for count in re.findall(r"test result: ok\. (\d+) passed; 0 failed", shown)]
     check(sum(passed) == CRATES * FUNCTIONS, f"{sum(passed)} tests of {CRATES * FUNCTIONS} have passed")
-    job.run("cargo", "build", "--offline", "--release", timeout=400, **options)
+    job.run("cargo", "build", "--offline", "--release", **options)
     app = job.folder / "workspace/target/release/app"
     sums = job.run(app).text
     check(re.fullmatch(r"(\d+ ){7}\d+\n", sums), f"the program says {sums}")
@@ -91,7 +91,7 @@ def write_units(job):
     job.run("gcc", "-O0", "-o", job.input / "plain", *sorted(job.input.glob("*.c")))
 
 
-@program("gcc-lto", serves={"cc1": 20000, "lto1": 20000, "lto1-wpa": 0}, prepare=write_units, seconds=400)
+@program("gcc-lto", serves={"cc1": 20000, "lto1": 20000, "lto1-wpa": 0}, prepare=write_units)
 def gcc_lto(job):
     """compiles forty generated files for link-time optimisation, and links them in several processes"""
     sources = sorted(job.input.glob("*.c"))
@@ -122,14 +122,14 @@ def history():
     yield "done\n"
 
 
-@program("git", serves={"git": 20000}, seconds=400)
+@program("git", serves={"git": 20000})
 def git(job):
     """imports a history, packs it anew on two threads, clones, checks and searches it"""
     config = {"env": {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "pack.threads", "GIT_CONFIG_VALUE_0": "2", "GIT_CONFIG_NOSYSTEM": "1"}}
     job.run("git", "init", "--quiet", "--bare", "--initial-branch=main", "whole.git", **config)
     inside = {"cwd": job.folder / "whole.git", **config}
     job.run("git", "fast-import", "--quiet", "--depth=5", text="".join(history()), **inside)
-    job.run("git", "gc", "--quiet", "--aggressive", "--prune=now", timeout=300, **inside)
+    job.run("git", "gc", "--quiet", "--aggressive", "--prune=now", **inside)
     job.run("git", "fsck", "--full", "--strict", **inside)
     job.run("git", "clone", "--quiet", "--no-local", "whole.git", "copy", **config)
     count = job.run("git", "rev-list", "--all", "--count", **inside).text

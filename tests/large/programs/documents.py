@@ -8,8 +8,8 @@ import html
 from harness.job import digest
 from harness.registry import check, program
 
-NAMESPACES = " ".join(f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{path}:1.0"' for name, path in (
-    ("office", "office"), ("text", "text"), ("table", "table"), ("style", "style"), ("fo", "xsl-fo-compatible")))
+NAMESPACES = 'xmlns:of="urn:oasis:names:tc:opendocument:xmlns:of:1.2" ' + " ".join(f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{path}:1.0"' for name, path in (
+    ("office", "office"), ("text", "text"), ("table", "table"), ("style", "style")))
 PARAGRAPHS = 1500
 ROWS = 6000
 

@@ -10,14 +10,14 @@ from harness.registry import check, program
 COLLECTORS = {"Serial": [], "Parallel": [], "G1": [], "Shenandoah": [], "Z": []}
 
 
-@program("java", serves={"javac": 1000, "java": 5000}, seconds=600)
+@program("java", serves={"javac": 1000, "java": 5000})
 def java(job):
     """compiles a program and runs it with each of five collectors: short and long lives, threads, direct buffers, zip, classes"""
     job.run("javac", "-J-Xmx256m", "-d", job.folder, DATA / "Stress.java")
     sums = {}
     for collector in COLLECTORS:
         shown = job.run("java", "-Xmx300m", f"-XX:+Use{collector}GC", "-XX:MaxDirectMemorySize=64m", "-Xlog:gc:gc.log", "-cp",
-                        job.folder, "Stress", "8", "12", timeout=200).text
+                        job.folder, "Stress", "8", "12").text
         found = re.fullmatch(r"sum (-?\d+), 96 tasks\n", shown)
         check(found, f"{collector}: {shown[-300:]}")
         count = len(re.findall(r"GC\(\d+\) [PGC]", (job.folder / "gc.log").read_text()))
@@ -30,7 +30,7 @@ def java(job):
 @program("node", serves={"node": 3000})
 def node(job):
     """starts worker threads again and again, which compress, hash, sort and send each other buffers"""
-    shown = job.run("node", "--max-old-space-size=512", DATA / "workers.js", "6", "8", timeout=200).text
+    shown = job.run("node", "--max-old-space-size=512", DATA / "workers.js", "6", "8").text
     check(re.fullmatch(r"[0-9a-f]{64} from 48 workers\n", shown), shown[-300:])
     return shown
 
@@ -54,8 +54,8 @@ def php(job):
     return shown["malloc"]
 
 
-@program("r", serves={"R": 20000})
-def r(job):
+@program("rscript", serves={"R": 20000})
+def rscript(job):
     """fits models, multiplies and inverts matrices, sorts, matches texts, and collects its own garbage"""
     shown = job.run("Rscript", "--vanilla", DATA / "work.R").text
     check("inverse is right" in shown and shown.endswith("done\n"), shown[-300:])
@@ -67,6 +67,6 @@ def emacs(job):
     """compiles generated Lisp, edits a large buffer by regular expressions, sorts it, and exports an outline"""
     functions = "".join(f'(defun f{i} (a b) "Doc {i}." (let ((x (list a b {i}))) (mapcar (lambda (y) (+ y {i})) x)))\n' for i in range(1500))
     (job.folder / "functions.el").write_text(";;; -*- lexical-binding: t -*-\n" + functions)
-    shown = job.run("emacs", "--batch", "--quick", "--load", DATA / "work.el", timeout=200).text
+    shown = job.run("emacs", "--batch", "--quick", "--load", DATA / "work.el").text
     check("sum 1124250" in shown and "done" in shown, shown[-300:])
     return [shown, digest(job.folder / "outline.html")]

@@ -3,6 +3,7 @@
 Always holds: what runs for a given time says how much it has done, and so does the table.
 """
 import hashlib
+import os
 import re
 
 from harness.job import DATA
@@ -11,12 +12,12 @@ from harness.registry import check, program
 PROCESSES = 500
 
 
-@program("stress-ng", serves={"stress-ng*": 20}, seconds=200)
+@program("stress-ng", serves={"stress-ng*": 20})
 def stress_ng(job):
     """allocates, forks and maps for --seconds in eight processes that check what they have written"""
     shown = job.run("stress-ng", "--malloc", "3", "--malloc-bytes", "256M", "--malloc-pthreads", "2", "--fork", "2", "--vm", "2",
                     "--vm-bytes", "256M", "--pthread", "1", "--verify", "--metrics-brief", "--timeout", f"{job.seconds}s", "--temp-path",
-                    job.folder / "tmp", timeout=job.seconds + 100)
+                    job.folder / "tmp")
     text = shown.text + shown.errors
     operations = {name: int(count) for name, count in re.findall(r"metrc: \[\d+\] (malloc|fork|vm|pthread) +(\d+) ", text)}
     check("successful run completed" in text and min(operations.values(), default=0) > 0 and len(operations) == 4, text[-600:])
@@ -24,15 +25,19 @@ def stress_ng(job):
     return True
 
 
-@program("xargs", serves={"perl": 2000, "xargs": 1})
+@program("xargs", serves={"perl": 500, "xargs": 1})
 def xargs(job):
-    """starts five hundred processes at once that all work and fork"""
-    script = job.folder / "one.pl"
-    script.write_text(
-        'my %h; my $n = shift; $h{"k$_"} = [$_ x 3] for 1 .. 4000; my $p = open(my $f, "-|") // die; if (!$p) { print join(",", map '
-        '{ $h{"k$_"}[0] * $n % 997 } 1 .. 4000); exit 0 } local $/; my $t = <$f>; close $f or die; my $s = 0; $s = ($s * 31 + $_) % 1000003 '
-        'for split /,/, $t; print "$n $s\\n";')
-    shown = job.run("xargs", "-P", str(PROCESSES), "-n", "1", "perl", script, text="".join(f"{n}\n" for n in range(PROCESSES))).text
+    """starts five hundred processes that are all there at once, with some memory each, and then fork"""
+    ready = job.folder / "ready"
+    ready.mkdir()
+    os.mkfifo(job.folder / "gate")
+    (job.folder / "numbers").write_text("".join(f"{n}\n" for n in range(PROCESSES)))
+    with open(job.folder / "numbers") as numbers:
+        process = job.start(["xargs", "-P", str(PROCESSES), "-n", "1", "perl", DATA / "one.pl"], stdin=numbers)
+    job.wait_until(lambda: len(list(ready.iterdir())) == PROCESSES, f"{PROCESSES} processes", timeout=120)
+    job.look()
+    with open(job.folder / "gate", "w"):
+        shown = job.finish(process, timeout=120).text
     expected = []
     for n in range(PROCESSES):
         total = 0
@@ -55,7 +60,7 @@ def qemu(job):
     # The guest ends the machine by the port of isa-debug-exit: its byte, twice and one more, is the exit status.
     job.run("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-smp", "4", "-m", "256", "-display", "none", "-monitor", "none", "-nodefaults",
             "-no-reboot", "-serial", f"file:{job.folder}/serial", "-device", "isa-debug-exit,iobase=0xf4", "-device", "virtio-rng-pci",
-            "-device", "e1000", "-drive", "file=boot.img,format=raw,if=ide", status=2 * 0x21 + 1, timeout=100)
+            "-device", "e1000", "-drive", "file=boot.img,format=raw,if=ide", status=2 * 0x21 + 1)
     said = (job.folder / "serial").read_text()
     check(said == "counted\n" * 200, f"the guest says {said[-100:]!r}")
     return said

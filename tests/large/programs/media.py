@@ -76,7 +76,7 @@ def gimp(job):
     return size
 
 
-@program("blender", serves={"blender": 20000}, seconds=500)
+@program("blender", serves={"blender": 20000})
 def blender(job):
     """builds a scene with modifiers by Python and renders two frames of it by Cycles, without a display"""
     done = job.run("blender", "--background", "--factory-startup", "-noaudio", "--python-exit-code", "9",

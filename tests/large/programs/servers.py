@@ -73,7 +73,7 @@ def memcached(job):
                     status=None):
         clients = [job.start(["python3", DATA / "memcached_client.py", path, str(k)], env={"PYTHONMALLOC": "malloc"}) for k in range(8)]
         for process in clients:
-            shown = job.finish(process, timeout=200).text
+            shown = job.finish(process).text
             check(re.fullmatch(r"\d+ right, \d+ dropped, 0 wrong\n", shown) and int(shown.split()[0]) > 1000, f"a client says {shown}")
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(str(path))
