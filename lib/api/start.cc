@@ -17,6 +17,7 @@
 #include "api/stats.h"
 #include "api/stats_file.h"
 #include "chunk/accounts.h"
+#include "chunk/extent.h"
 #include "heap/evict.h"
 #include "heap/heap.h"
 #include "heap/next_allocator.h"
@@ -100,6 +101,7 @@ __attribute__((constructor(101))) void start(int, char** arguments, char** envir
   if (figures_wanted()) stats_file_start(options.stats_folder);
   if (end_matters()) end_watch();
   profile_serve_requests();
+  if (os_address_space_limit() != SIZE_MAX) extents_note_limit();
   // Fails only without memory; then a fork of a multithreaded program is unsafe, as it is by itself.
   pthread_atfork(heap_fork_prepare, heap_fork_parent, fork_child);
   if (options.verbose) {

@@ -119,6 +119,8 @@ size_t extents_purge(size_t excess, bool* refused);
 size_t extents_dirty_size();
 // Unmaps all free extents; whether there were any.
 bool extents_unmap();
+// Address space is limited: none is kept that is clean. When the library starts.
+void extents_note_limit();
 
 // Tells the kernel what those are that there are already (os_name).
 void extents_name();

@@ -36,13 +36,11 @@ void thread_ends() {
 
 }  // namespace
 
-// A thread that only frees gets a heap, whose end is its quarantine's.
+// Only beside a heap, whose end is the quarantine's: libc frees memory in threads that never had one, and whose
+// thread-specific destructors have run already.
 PA_COLD Quarantine* quarantine_make() {
-  if (has_ended) return nullptr;
+  if (has_ended || !heap_is_usable(thread_heap)) return nullptr;
   heap_before_detach.store_release(thread_ends);
-  if (!heap_is_usable(thread_heap) && heap_attach() == nullptr) return nullptr;
-  // To attach a heap may allocate.
-  if (quarantine_of_thread != nullptr) return quarantine_of_thread;
   Quarantine* made = static_cast<Quarantine*>(os_map(mapped_size(), os_page_size()));
   if (made == nullptr) return nullptr;
   made->random = random_next();

@@ -29,7 +29,8 @@ struct Quarantine {
 // The calling thread's; nullptr: it has none yet, or none any more.
 extern __thread Quarantine* quarantine_of_thread;
 Quarantine* quarantine_make();
-// The same, made if there is none; nullptr: there can be none, at the thread's end or without memory.
+// The same, made if there is none; nullptr: there can be none, without a heap (a thread gets one by malloc, or after
+// some frees), at the thread's end or without memory.
 PA_INLINE Quarantine* quarantine_own() {
   Quarantine* own = quarantine_of_thread;
   return PA_LIKELY(own != nullptr) ? own : quarantine_make();

@@ -4,6 +4,7 @@
 #include "heap/evict.h"
 
 #include "chunk/accounts.h"
+#include "chunk/extent.h"
 #include "chunk/purge.h"
 #include "chunk/region.h"
 #include "heap/holes.h"
@@ -232,6 +233,8 @@ void heap_trim_all() {
   }
   heap_evict_others();
   purge_all();
+  // Address space goes back, too: where that is limited, other mappings get it.
+  extents_unmap();
 }
 
 // Acquire, and release: what goes with it.

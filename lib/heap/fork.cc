@@ -219,6 +219,7 @@ void heap_fork_parent() {
 
 void heap_fork_child() {
   // Only this thread exists here.
+  if (os_is_unknown_copy()) os_copy_note();
   orphan_all_others();
   settle_all();
   accounts_rebuild();
@@ -233,6 +234,28 @@ void heap_fork_child() {
     return;
   }
   fork_end(os_streams_lock_anew);
+}
+
+// The child of a bare clone, a system call of which no library learns anything: as if a fork had taken every lock that
+// was free at that moment. Heaps whose locks were held are lost, what else was held is whole, or salvaged, as where a
+// fork's locks were borrowed. This thread goes on with what it holds itself.
+PA_COLD void heap_copy_found() {
+  const SignalMask signals = os_signals_block_always();
+  if (!os_is_unknown_copy()) return os_signals_restore(signals);
+  fork_lock.word.store_relaxed(os_thread_id());
+  auto take = [](Lock& lock) {
+    if (lock.word.load_relaxed() == 0) lock.word.store_relaxed(kLockFork);
+  };
+  take(registry.lock);
+  for (HeapGate* gate = heap_list(); gate != nullptr; gate = gate->next) take(gate->lock);
+  take(regions_lock);
+  take(purge_lock);
+  take(extents_lock);
+  take(profile_lock);
+  fork_depth = 0;
+  fork_signals = signals;
+  has_streams_lock = false;
+  heap_fork_child();
 }
 
 }  // namespace poolalloc

@@ -251,5 +251,7 @@ unsigned heap_thread_count();
 void heap_fork_prepare();
 void heap_fork_parent();
 void heap_fork_child();
+// Makes the process usable if it is a copy that did not come about by fork.
+void heap_copy_found();
 
 }  // namespace poolalloc

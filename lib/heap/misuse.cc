@@ -137,7 +137,9 @@ Lines& misuse_inside(Lines& message, const void* start, size_t size) {
 
 void misuse_free_already(Caller caller, const void* p, size_t size, const GuardView* guarded) {
   Message message;
-  misuse_begin(message, caller, p).text("free already (double free of a block of ").number(size).text(" bytes)");
+  misuse_begin(message, caller, p).text("free already (");
+  if (caller != Caller::usable_size) message.text("double free of ");
+  message.text("a block of ").number(size).text(" bytes)");
   misuse_say(message, guarded);
 }
 

@@ -218,6 +218,8 @@ Heap* heap_attach() {
     heap = heap_take();
     if (heap == nullptr) return nullptr;
     unsigned owned = registry.owned.load_relaxed() + 1;
+    // A copy of a process with one thread finds all whole.
+    if (owned == 2) os_copy_note();
     registry.owned.store_relaxed(owned);
     if (owned > registry.owned_peak.load_relaxed()) registry.owned_peak.store_relaxed(owned);
     heap->gate->state.store_relaxed(HeapState::owned);
@@ -239,6 +241,7 @@ void heap_start() {
     SharedLockGuard guard(registry.lock);
     key_make();
   }
+  lock_of_copy.store_relaxed(heap_copy_found);
   if (thread_heap == nullptr && early.thread == os_thread_id()) thread_heap = early.heap;
   if (heap_is_usable(thread_heap)) thread_heap->thread_number = os_thread_number_known();
   early = EarlyHeap{nullptr, 0, true};

@@ -6,6 +6,7 @@
 namespace poolalloc {
 
 constinit Lock fork_lock{{0}, LockRank::fork};
+constinit Atomic<void (*)()> lock_of_copy{nullptr};
 
 namespace {
 
@@ -74,6 +75,9 @@ void lock_acquire_slow(Lock& lock) {
   while (!lock.word.cas_acquire(0, os_thread_id() | kLockContended)) {
     if (lock_holder(lock) != kLockFork) since_ms = os_clock_ms();
     if (lock_borrow(lock, since_ms)) break;
+    if (PA_UNLIKELY(os_is_unknown_copy())) {
+      if (auto make_usable = lock_of_copy.load_relaxed()) make_usable();
+    }
     lock_wait(lock, kSleepMost_ms);
   }
   if (kCheckLevel > 0) lock_check_order(lock.rank, true);

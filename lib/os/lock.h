@@ -14,6 +14,8 @@
 //   back to the fork, so that other libraries' fork handlers may allocate
 //   who has waited for long for a lock that a fork holds may borrow it: the fork may be waiting for him, at a lock of
 //   libc's that he holds, and the child can do without what he changes
+//   in a copy of the process that came about without fork, the locks of threads that are not there are dealt with by
+//   the first thread that waits for one (lock_of_copy)
 // Who may use it: the os layer and above.
 #pragma once
 
@@ -44,6 +46,9 @@ inline constexpr uintptr_t kLockVanished = 8;
 
 // Held by the thread that is inside fork(), which takes it outside the order (fork.cc).
 extern constinit Lock fork_lock;
+
+// What makes a copy of the process usable (fork.cc). Synchronization: set once at start-up.
+extern constinit Atomic<void (*)()> lock_of_copy;
 
 inline bool lock_try_acquire(Lock& lock);
 PA_NOINLINE void lock_acquire_slow(Lock& lock);

@@ -97,6 +97,11 @@ unsigned os_thread_number_known();
 int os_process_id();
 // Of the process that has started this one.
 int os_parent_id();
+// Notes that this process is known, from when on a copy of it is told, by whatever system call it comes about; and that
+// of a copy which is known now. One thread at a time.
+void os_copy_note();
+// Whether this process is such a copy: of its threads it has only one.
+bool os_is_unknown_copy();
 // Ends the process at once.
 [[noreturn]] void os_exit(int status);
 bool os_file_exists(const char* path);
@@ -120,6 +125,8 @@ void os_random(uint64_t words[2]);
 // How much memory the system allows this process, bytes: the least memory.max of its cgroup and those above it
 // (memory.limit_in_bytes in version 1), else RLIMIT_AS; SIZE_MAX for none.
 size_t os_memory_limit();
+// RLIMIT_AS alone; SIZE_MAX for none.
+size_t os_address_space_limit();
 
 // Largest resident size the process has had, bytes; 0 when unknown.
 size_t os_peak_resident();

@@ -85,7 +85,10 @@ size_t os_memory_limit() {
   size_t limit = cgroup_limit_of(groups.text, "0::", "/sys/fs/cgroup", "/memory.max");
   if (limit == SIZE_MAX)
     limit = cgroup_limit_of(groups.text, ":memory:", "/sys/fs/cgroup/memory", "/memory.limit_in_bytes");
-  if (limit != SIZE_MAX) return limit;
+  return limit != SIZE_MAX ? limit : os_address_space_limit();
+}
+
+size_t os_address_space_limit() {
   rlimit address_space{RLIM_INFINITY, RLIM_INFINITY};
   system_call(SYS_prlimit64, 0, RLIMIT_AS, 0, long(address_of(&address_space)));
   return address_space.rlim_cur == RLIM_INFINITY ? SIZE_MAX : size_t(address_space.rlim_cur);

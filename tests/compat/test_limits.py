@@ -88,3 +88,13 @@ def test_strict_filter(laws, define):
 def test_little_address_space_left(laws, left, size):
     # COMPAT 85
     laws("space_left.c", left, size, env=STRICT)
+
+
+@pytest.mark.parametrize("blocks", [1, 7, 200])
+@pytest.mark.parametrize("kind", ["TRIM", "LIMITED"])
+def test_freed_address_space_is_there_for_others(run, build, kind, blocks):
+    # COMPAT 54: also for what the program maps itself
+    program = build("freed_space.c", f"-D{kind}")
+    limits = {} if kind == "TRIM" else {resource.RLIMIT_AS: 560 * MIB}
+    run([program, 320, blocks], preload=False, limits=limits).ok()
+    run([program, 320, blocks], limits=limits, env=STRICT).ok()
