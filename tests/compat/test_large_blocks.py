@@ -155,5 +155,6 @@ def test_other_programs(seen, arguments):
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("most", [100 * KIB, 2 * MIB, 64 * MIB])
 def test_random_sizes_alignments_and_shares(seen, seed, most):
+    # COMPAT 82
     figures = seen("any", seed, most, 600 * MIB)
     assert figures.resident <= figures.touched * 1.15 + KEPT, figures

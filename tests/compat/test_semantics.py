@@ -22,7 +22,7 @@ def test_impossible_sizes(laws):
 
 
 def test_wrong_alignments(laws):
-    # COMPAT 46
+    # COMPAT 46, 90
     laws("alignment_laws.c", flags=("-Wno-attribute-alias",), env=STRICT)
 
 
@@ -51,11 +51,11 @@ def test_usable_size_fortified(run, build):
     run([build("usable_fortified.c", common=flags)], env=STRICT).ok()
 
 
-@pytest.mark.parametrize("mode", ["plain", "trim", "mlock", "mlock-future", "threads"])
-@pytest.mark.parametrize("purge", [{}], ids=["default"])
+@pytest.mark.parametrize("mode, purge", [*((mode, "on") for mode in ("plain", "trim", "mlock", "mlock-future", "threads")),
+                                         ("threads", "eager")])
 def test_calloc_is_zero(laws, mode, purge):
     # COMPAT 49
-    laws("calloc_zero.c", mode, env={**STRICT, **purge}, timeout=120)
+    laws("calloc_zero.c", mode, env={**STRICT, "POOLALLOC_PURGE": purge}, timeout=120)
 
 
 @pytest.mark.parametrize("mode", ["trim", "threads"])

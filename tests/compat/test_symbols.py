@@ -239,6 +239,12 @@ def test_replaced_operators(laws, which):
     laws("replaced_operators.cc", flags=[f"-D{name}" for name in which] + ["-std=c++17", "-Wno-sized-deallocation"], env=STRICT)
 
 
+@pytest.mark.parametrize("which", [["ONLY_NEW"], ["ONLY_DELETE"], ["ONLY_NEW", "ONLY_DELETE"]], ids="+".join)
+def test_one_replaced_operator(laws, which):
+    # COMPAT 87: new and not delete, or the other way round
+    laws("one_operator.cc", flags=[f"-D{name}" for name in which] + ["-std=c++17", "-Wno-sized-deallocation"], env=STRICT)
+
+
 def test_operators_go_through_a_tools_malloc(run, build, shared):
     # COMPAT 98: heap profilers
     run([build("counted_operators.cc", "-std=c++17")], before=[shared("malloc_counter.c")], env=STRICT).ok()

@@ -76,7 +76,7 @@ def test_fibres_that_change_threads(laws):
     laws("fibres.c", env=STRICT)
 
 
-@pytest.mark.parametrize("keys", [0, 31, 40, 1024])
+@pytest.mark.parametrize("keys", [0, 31, 32, 40, 1023, 1024])
 @pytest.mark.parametrize("first", ["malloc", "setspecific"])
 def test_threads_of_a_program_with_many_keys(laws, keys, first):
     # COMPAT 89

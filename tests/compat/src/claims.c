@@ -1,7 +1,6 @@
-/* claims <size> <gib>...: untouched blocks of `size` bytes until so many GiB of address space are in use, and more, and more. At each
- * prints the nanoseconds of processor time that one more block takes: to claim it beside all others, and to free and claim it again; the
- * least mean of many rounds.
- * Always: there is room, or it ends with 77. */
+/* claims <size> <gib>...: untouched blocks of `size` bytes until so many GiB of address space are in use, and more, and
+ * more. At each prints the nanoseconds of processor time that one more block takes: to claim it beside all others, and
+ * to free and claim it again; the least mean of many rounds. Always: there is room, or it ends with 77. */
 #include "check.h"
 
 enum { kRounds = 60, kBlocks = 64 };
@@ -14,7 +13,7 @@ static double cpu_s(void) {
 
 /* A block is claimed where others that were free are claimed already, and where one was freed last. */
 static void measure(size_t size, size_t gib) {
-  void *blocks[kBlocks];
+  void* blocks[kBlocks];
   double claim = 1, again = 1;
   for (int round = 0; round < kRounds; round++) {
     double start = cpu_s();
@@ -32,7 +31,7 @@ static void measure(size_t size, size_t gib) {
   printf("%zu %.0f %.0f\n", gib, claim / kBlocks * 1e9, again / kBlocks * 1e9);
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   LAW(argc >= 3, "usage");
   size_t size = strtoul(argv[1], NULL, 10), total = 0;
   for (int i = 2; i < argc; i++) {

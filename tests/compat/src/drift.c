@@ -1,11 +1,13 @@
-/* drift <days> <churn>: a cache whose sizes drift like a service's over days; one block in a hundred survives for two days, the
- * others until another one takes their place. A day has 24 phases; in each so many blocks are replaced, per cent of the cache.
- * Prints, as 1000 times what is resident relative to what is live, the means of the third and of the last quarter of the run.
- * Always: blocks keep their first and last words. */
+/* drift <days> <churn>: a cache whose sizes drift like a service's over days; one block in a hundred survives for two
+ * days, the others until another one takes their place. A day has 24 phases; in each so many blocks are replaced, per
+ * cent of the cache. Prints, as 1000 times what is resident relative to what is live, the means of the third and of the
+ * last quarter of the run. Always: blocks keep their first and last words. */
 #include "check.h"
 
 enum { kCache = 200000, kPhases = 24, kSurvivors = 200000 };
-typedef struct Slot { size_t *block, size; } Slot;
+typedef struct Slot {
+  size_t *block, size;
+} Slot;
 static Slot cache[kCache];
 static Slot survivors[kSurvivors]; /* a ring: those of the oldest phase first */
 static long first, next, ends[2 * kPhases];
@@ -20,10 +22,10 @@ static Slot made(size_t size) {
   return slot;
 }
 
-static void ended(Slot *slot) {
+static void ended(Slot* slot) {
   if (!slot->block) return;
-  LAW(slot->block[0] == slot->size && slot->block[slot->size / 8 - 1] == ~slot->size, "a block of %zu bytes has changed",
-      slot->size);
+  LAW(slot->block[0] == slot->size && slot->block[slot->size / 8 - 1] == ~slot->size,
+      "a block of %zu bytes has changed", slot->size);
   live -= slot->size;
   free(slot->block);
   slot->block = NULL;
@@ -35,7 +37,7 @@ static size_t typical_size(long phase) {
   return 30 * by_hour[phase % kPhases / 2] + by_day[phase / kPhases % 4];
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   LAW(argc == 3, "usage");
   long phases = atol(argv[1]) * kPhases, replaced = kCache / 100 * atol(argv[2]);
   uint64_t state = 3;
@@ -50,7 +52,7 @@ int main(int argc, char **argv) {
     for (long i = 0; i < replaced; i++) {
       size_t size = 16 + (typical / 2 + random_next(&state) % typical) / 8 * 8;
       if (random_next(&state) % 200 == 0) size *= 20;
-      Slot *slot = &cache[random_next(&state) % kCache];
+      Slot* slot = &cache[random_next(&state) % kCache];
       ended(slot);
       *slot = made(size);
       if (i % 100 == 0) survivors[next++ % kSurvivors] = made(size);

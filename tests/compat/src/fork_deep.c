@@ -1,5 +1,6 @@
-/* fork_deep <levels>: a chain of forks; each level starts 50 threads that allocate and free, and are alive at the fork.
- * Always: the memory of the last level is bounded: what vanished threads held is used again, not added up. */
+/* fork_deep <levels> <alive|ended>: a chain of forks; each level starts 50 threads that allocate and free, and are alive at the
+ * fork, or have ended. Prints what is resident in the first level and in the last one, in KiB.
+ * Always: what vanished threads held is used again, not added up. */
 #include "check.h"
 #include <sys/wait.h>
 
@@ -16,21 +17,33 @@ static void *body(void *argument) {
   return NULL;
 }
 
+static void end_all(const pthread_t *thread) {
+  go = 1;
+  for (int i = 0; i < 50; i++) pthread_join(thread[i], NULL);
+}
+
 int main(int argc, char **argv) {
-  LAW(argc == 2, "usage");
-  int levels = atoi(argv[1]);
+  LAW(argc == 3, "usage");
+  int levels = atoi(argv[1]), are_alive = strcmp(argv[2], "alive") == 0;
+  long first = 0;
   for (int level = 0; level < levels; level++) {
     pthread_t thread[50];
     waiting = go = 0;
     for (long i = 0; i < 50; i++) start_thread(&thread[i], body, (void *)(i + 1));
     while (waiting < 50) usleep(1000);
     /* One level's 50 threads have at most 40 MiB live; ten levels' added up would be more than this bound. */
-    LAW(rss_kib() < 96 * 1024, "level %d: %ld KiB", level, rss_kib());
-    pid_t child = fork();  /* the 50 threads are there in the parent, and vanish in the child */
+    long resident = rss_kib();
+    LAW(resident < 96 * 1024, "level %d: %ld KiB", level, resident);
+    if (level == 0) first = resident;
+    if (level == levels - 1) {
+      printf("%ld %ld\n", first, resident);
+      fflush(stdout);
+    }
+    if (!are_alive) end_all(thread);
+    pid_t child = fork();  /* threads that are there in the parent vanish in the child */
     LAW(child >= 0, "fork");
     if (child == 0) continue;
-    go = 1;
-    for (int i = 0; i < 50; i++) pthread_join(thread[i], NULL);
+    if (are_alive) end_all(thread);
     int status = -1;
     LAW(waitpid(child, &status, 0) == child, "waitpid");
     _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 99);

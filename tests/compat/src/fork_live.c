@@ -1,9 +1,8 @@
-/* fork_live <mib>: a process with so many MiB live forks, like a database that writes a snapshot. Prints, as parts in ten thousand
- * of what is live, the memory that is copied: while neither does anything, when the child has freed one block in a hundred, and when
- * the parent has replaced as many.
- * Always: both have all blocks with their bytes. */
-#include "check.h"
+/* fork_live <mib>: a process with so many MiB live forks, like a database that writes a snapshot. Prints, as parts in
+ * ten thousand of what is live, the memory that is copied: while neither does anything, when the child has freed one
+ * block in a hundred, and when the parent has replaced as many. Always: both have all blocks with their bytes. */
 #include <sys/wait.h>
+#include "check.h"
 
 enum { kMost = 1000000 };
 static size_t *blocks[kMost], sizes[kMost];
@@ -16,7 +15,7 @@ static long private_kib(void) {
   ssize_t used = read(file, text, sizeof text - 1);
   close(file);
   text[used > 0 ? used : 0] = 0;
-  const char *found = strstr(text, "Private_Dirty:");
+  const char* found = strstr(text, "Private_Dirty:");
   LAW(found, "no Private_Dirty");
   return strtol(found + 14, NULL, 10);
 }
@@ -53,7 +52,7 @@ static void child_main(int from, int to) {
   _exit(0);
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   LAW(argc == 2, "usage");
   size_t total = strtoul(argv[1], NULL, 10) * MIB, live = 0;
   uint64_t state = 7;

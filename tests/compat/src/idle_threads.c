@@ -1,15 +1,14 @@
-/* idle_threads <threads>: so many threads touch 1 MiB each, in blocks of many sizes, free all of it and fall asleep. Prints
- * what is resident, in KiB: before that, when all had it, when they have slept for five seconds, and after malloc_trim(0) by the main
- * thread.
- * Always: all threads have it at one time, and are alive to the end. */
+/* idle_threads <threads>: so many threads touch 1 MiB each, in blocks of many sizes, free all of it and fall asleep.
+ * Prints what is resident, in KiB: before that, when all had it, when they have slept for five seconds, and after
+ * malloc_trim(0) by the main thread. Always: all threads have it at one time, and are alive to the end. */
 #include "check.h"
 
 enum { kMost = 2048 };
 static pthread_barrier_t begun, full, freed;
 
-static void *use_and_sleep(void *argument) {
+static void* use_and_sleep(void* argument) {
   uint64_t state = (uintptr_t)argument;
-  static __thread void *blocks[kMost];
+  static __thread void* blocks[kMost];
   memset(blocks, 1, sizeof blocks); /* resident before it counts */
   memset(blocks, 0, sizeof blocks);
   pthread_barrier_wait(&begun);
@@ -30,7 +29,7 @@ static void *use_and_sleep(void *argument) {
   return NULL;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   LAW(argc == 2, "usage");
   long threads = atol(argv[1]), seen[4];
   pthread_attr_t small;
@@ -41,7 +40,7 @@ int main(int argc, char **argv) {
   pthread_barrier_init(&freed, NULL, (unsigned)threads + 1);
   for (long i = 1; i <= threads; i++) {
     pthread_t thread;
-    LAW(pthread_create(&thread, &small, use_and_sleep, (void *)i) == 0, "thread %ld", i);
+    LAW(pthread_create(&thread, &small, use_and_sleep, (void*)i) == 0, "thread %ld", i);
   }
   pthread_barrier_wait(&begun);
   seen[0] = rss_kib();

@@ -1,10 +1,10 @@
-/* malloc_in_handler <times> <threads> <seconds>: a timer's handler allocates and frees while the program does, in so many threads,
- * until it has come so often, or so much time has passed; undefined by every standard, yet common. Prints how often it came.
- * Always: the program comes to an end by itself: at most with a crash, never by hanging. */
-#include "check.h"
+/* malloc_in_handler <times> <threads> <seconds>: a timer's handler allocates and frees while the program does, in so
+ * many threads, until it has come so often, or so much time has passed; undefined by every standard, yet common. Prints
+ * how often it came. Always: the program comes to an end by itself: at most with a crash, never by hanging. */
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/time.h>
+#include "check.h"
 
 static atomic_long handled;
 static long times;
@@ -18,12 +18,12 @@ static void handler(int signal) {
   errno = saved;
 }
 
-static void *work(void *argument) {
+static void* work(void* argument) {
   uint64_t state = (uintptr_t)argument + 1;
-  void *kept[256] = {0};
+  void* kept[256] = {0};
   while (handled < times && now_s() < end_s)
     for (int i = 0; i < 100; i++) {
-      void **slot = &kept[random_next(&state) % 256];
+      void** slot = &kept[random_next(&state) % 256];
       free(*slot);
       *slot = malloc(random_size(&state, 100000));
     }
@@ -31,7 +31,7 @@ static void *work(void *argument) {
   return NULL;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   LAW(argc == 4, "usage");
   times = atol(argv[1]);
   end_s = now_s() + atof(argv[3]);
@@ -39,7 +39,7 @@ int main(int argc, char **argv) {
   struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
   sigaction(SIGALRM, &action, NULL);
   pthread_t threads[8];
-  for (long i = 0; i < count; i++) start_thread(&threads[i], work, (void *)(i + 1));
+  for (long i = 0; i < count; i++) start_thread(&threads[i], work, (void*)(i + 1));
   /* Unlike the profiling timer this one is as fine as that, and its signal mostly comes to the main thread. */
   struct itimerval often = {{0, 15}, {0, 15}}, never = {{0, 0}, {0, 0}};
   setitimer(ITIMER_REAL, &often, NULL);

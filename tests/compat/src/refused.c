@@ -1,29 +1,31 @@
-/* refused <plain|mremap|munmap|madvise|mprotect|all|split|locked|maps|no-maps> <error>: large and small blocks come, grow, shrink and go
- * while the kernel refuses a call of that name; or refuses to move a block because the program has made a page of it read-only or has
- * locked it; or to unmap, because the program has as many mappings as it may have, until it gives some up (no-maps: the same when it has few). Prints what is mapped and
- * what is resident beyond the start, in MiB, when all has been freed and malloc_trim(0) was called.
- * Always: every request is met; blocks keep their bytes, and calloc's are zero. */
-#include "sandbox.h"
+/* refused <plain|mremap|munmap|madvise|mprotect|all|split|locked|maps|no-maps> <error>: large and small blocks come,
+ * grow, shrink and go while the kernel refuses a call of that name; or refuses to move a block because the program has
+ * made a page of it read-only or has locked it; or to unmap, because the program has as many mappings as it may have,
+ * until it gives some up (no-maps: the same when it has few). Prints what is mapped and what is resident beyond the
+ * start, in MiB, when all has been freed and malloc_trim(0) was called. Always: every request is met; blocks keep their
+ * bytes, and calloc's are zero. */
 #include <sys/mman.h>
+#include "sandbox.h"
 
-static const char *mode;
+static const char* mode;
 static uint64_t state = 9;
 
-static void change_page(unsigned char *block, size_t size, int to_normal) {
-  unsigned char *page = (unsigned char *)(((uintptr_t)block + size / 2) & ~(uintptr_t)4095);
-  if (strcmp(mode, "split") == 0) LAW(!mprotect(page, 4096, to_normal ? PROT_READ | PROT_WRITE : PROT_READ), "mprotect");
+static void change_page(unsigned char* block, size_t size, int to_normal) {
+  unsigned char* page = (unsigned char*)(((uintptr_t)block + size / 2) & ~(uintptr_t)4095);
+  if (strcmp(mode, "split") == 0)
+    LAW(!mprotect(page, 4096, to_normal ? PROT_READ | PROT_WRITE : PROT_READ), "mprotect");
   if (strcmp(mode, "locked") == 0) LAW(!(to_normal ? munlock(page, 4096) : mlock(page, 4096)), "mlock");
 }
 
 /* One block that grows to four times its size, shrinks to a half of that, and goes. */
 static void resize_one(size_t size) {
-  unsigned char *block = calloc(1, size);
+  unsigned char* block = calloc(1, size);
   LAW(block, "no block of %zu bytes", size);
   for (size_t i = 0; i < size; i = next_place(i, size)) LAW(block[i] == 0, "byte %zu of calloc(1, %zu)", i, size);
   fill_some(block, size, 1);
-  unsigned char *page = (unsigned char *)(((uintptr_t)block + size / 2) & ~(uintptr_t)4095);
+  unsigned char* page = (unsigned char*)(((uintptr_t)block + size / 2) & ~(uintptr_t)4095);
   change_page(block, size, 0);
-  unsigned char *grown = realloc(block, 4 * size);
+  unsigned char* grown = realloc(block, 4 * size);
   LAW(grown && filled_some(grown, size, 1), "growing from %zu lost bytes", size);
   /* What the page was moved to, or where it was: the program takes care of both. */
   if (strcmp(mode, "split") == 0) {
@@ -37,7 +39,7 @@ static void resize_one(size_t size) {
 }
 
 static void round_of_all(void) {
-  static void *small[5000];
+  static void* small[5000];
   for (int i = 0; i < 5000; i++) fill_some(small[i] = malloc(500 + (size_t)i), 500 + (size_t)i, (unsigned)i);
   for (size_t size = 150 * KIB; size < 80 * MIB; size = size * 3 + 4096 * (random_next(&state) % 7)) resize_one(size);
   for (int i = 0; i < 5000; i++) {
@@ -47,8 +49,8 @@ static void round_of_all(void) {
   malloc_trim(0);
 }
 
-static char *use_up_mappings(long *used, long most) {
-  char *area = mmap(NULL, (size_t)most * 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+static char* use_up_mappings(long* used, long most) {
+  char* area = mmap(NULL, (size_t)most * 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   LAW(area != MAP_FAILED, "no room");
   for (*used = 0; *used < most && mprotect(area + *used * 8192, 4096, PROT_READ) == 0;) ++*used;
   if (*used == most) exit(77);
@@ -56,10 +58,10 @@ static char *use_up_mappings(long *used, long most) {
 }
 
 static void mappings_used_up(void) {
-  static void *blocks[40];
+  static void* blocks[40];
   long used;
   for (int i = 0; i < 40; i++) fill_some(blocks[i] = malloc(20 * MIB), 20 * MIB, (unsigned)i);
-  char *area = strcmp(mode, "maps") == 0 ? use_up_mappings(&used, 200000) : NULL;
+  char* area = strcmp(mode, "maps") == 0 ? use_up_mappings(&used, 200000) : NULL;
   for (int i = 0; i < 40; i += 2) free(blocks[i]);
   malloc_trim(0);
   if (area) munmap(area, (size_t)200000 * 8192);
@@ -69,10 +71,10 @@ static void mappings_used_up(void) {
   }
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   LAW(argc == 3, "usage");
   static const int calls[] = {SYS_mremap, SYS_munmap, SYS_madvise, SYS_mprotect};
-  static const char *const names[] = {"mremap", "munmap", "madvise", "mprotect"};
+  static const char* const names[] = {"mremap", "munmap", "madvise", "mprotect"};
   mode = argv[1];
   int by_maps = strstr(mode, "maps") != NULL;
   if (!by_maps) round_of_all();

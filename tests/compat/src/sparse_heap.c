@@ -1,34 +1,34 @@
-/* sparse_heap <mib> [child]: a heap of so many MiB in small blocks, of which one in each 2 MiB lives on. Prints, in KiB: what
- * was resident when all was live, what is resident after the rest was freed and some work was done, and of that what is in huge pages. With
- * `child`, prints whether huge pages are forbidden to the program that it starts instead, which is itself.
- * Always: what lives on keeps its bytes. */
-#include "check.h"
+/* sparse_heap <mib> [child]: a heap of so many MiB in small blocks, of which one in each 2 MiB lives on. Prints, in
+ * KiB: what was resident when all was live, what is resident after the rest was freed and some work was done, and of
+ * that what is in huge pages. With `child`, prints whether huge pages are forbidden to the program that it starts
+ * instead, which is itself. Always: what lives on keeps its bytes. */
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include "check.h"
 
-static long rollup(const char *name) {
+static long rollup(const char* name) {
   char text[4096];
   int file = open("/proc/self/smaps_rollup", O_RDONLY);
   LAW(file >= 0, "no smaps_rollup");
   ssize_t used = read(file, text, sizeof text - 1);
   close(file);
   text[used > 0 ? used : 0] = 0;
-  const char *found = strstr(text, name);
+  const char* found = strstr(text, name);
   return found ? strtol(found + strlen(name), NULL, 10) : -1;
 }
 
-static void run_child(char *self) {
+static void run_child(char* self) {
   malloc_trim(0);
   int forked = -1;
   pid_t child = fork();
   if (child == 0) _exit(prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0));
   LAW(waitpid(child, &forked, 0) == child && WIFEXITED(forked), "the child ended with %#x", forked);
   LAW(printf("%d ", WEXITSTATUS(forked)) > 0 && fflush(stdout) == 0, "no output");
-  execl(self, self, "0", (char *)NULL);
+  execl(self, self, "0", (char*)NULL);
   LAW(0, "exec: %s", strerror(errno));
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   LAW(argc >= 2, "usage");
   size_t total = strtoul(argv[1], NULL, 10) * MIB;
   if (total == 0) {
@@ -37,7 +37,7 @@ int main(int argc, char **argv) {
   }
   size_t number = 0, per_stretch = 0, sum = 0;
   uint64_t state = 5;
-  static unsigned char *blocks[4000000];
+  static unsigned char* blocks[4000000];
   static size_t sizes[4000000];
   for (; sum < total; number++) {
     LAW(number < 4000000, "too many blocks");
@@ -55,7 +55,7 @@ int main(int argc, char **argv) {
   /* A program that goes on working, so that it is seen that nothing else is needed for a while. */
   double end = now_s() + 2;
   while (now_s() < end) {
-    void *some[300];
+    void* some[300];
     for (int i = 0; i < 300; i++) some[i] = malloc(random_size(&state, 3000));
     for (int i = 0; i < 300; i++) free(some[i]);
     usleep(2000);
