@@ -1,8 +1,8 @@
 /* fork_live <mib>: a process with so many MiB live forks, like a database that writes a snapshot. Prints, as parts in
  * ten thousand of what is live, the memory that is copied: while neither does anything, when the child has freed one
  * block in a hundred, and when the parent has replaced as many. Always: both have all blocks with their bytes. */
-#include <sys/wait.h>
 #include "check.h"
+#include <sys/wait.h>
 
 enum { kMost = 1000000 };
 static size_t *blocks[kMost], sizes[kMost];

@@ -1,10 +1,10 @@
 /* malloc_in_handler <times> <threads> <seconds>: a timer's handler allocates and frees while the program does, in so
  * many threads, until it has come so often, or so much time has passed; undefined by every standard, yet common. Prints
  * how often it came. Always: the program comes to an end by itself: at most with a crash, never by hanging. */
+#include "check.h"
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/time.h>
-#include "check.h"
 
 static atomic_long handled;
 static long times;

@@ -4,8 +4,8 @@
  * until it gives some up (no-maps: the same when it has few). Prints what is mapped and what is resident beyond the
  * start, in MiB, when all has been freed and malloc_trim(0) was called. Always: every request is met; blocks keep their
  * bytes, and calloc's are zero. */
-#include <sys/mman.h>
 #include "sandbox.h"
+#include <sys/mman.h>
 
 static const char* mode;
 static uint64_t state = 9;

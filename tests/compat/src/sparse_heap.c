@@ -2,9 +2,9 @@
  * KiB: what was resident when all was live, what is resident after the rest was freed and some work was done, and of
  * that what is in huge pages. With `child`, prints whether huge pages are forbidden to the program that it starts
  * instead, which is itself. Always: what lives on keeps its bytes. */
+#include "check.h"
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include "check.h"
 
 static long rollup(const char* name) {
   char text[4096];
