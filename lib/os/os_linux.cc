@@ -220,8 +220,10 @@ static bool purging_clears() {
   enum : unsigned { unknown, clears, keeps };
   static constinit Atomic<unsigned> found{unknown};
   if (PA_LIKELY(found.load_relaxed() != unknown)) return found.load_relaxed() == clears;
-  volatile char* page = static_cast<char*>(map_at(0, os_page_size()));
-  if (page == nullptr) return false;
+  void* mapped = map_at(0, os_page_size());
+  if (mapped == nullptr) mapped = map_on(os_page_size(), os_page_size());
+  if (mapped == nullptr) return false;
+  volatile char* page = static_cast<char*>(mapped);
   *page = 1;
   bool is_done = !failed(system_call(SYS_madvise, as_long(page), long(os_page_size()), MADV_DONTNEED));
   found.store_relaxed(is_done && *page != 0 ? keeps : clears);
