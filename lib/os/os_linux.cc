@@ -112,28 +112,49 @@ PA_COLD void refused_ask_again() {
   }
 }
 
-// A mapping to do without when the program has as many as the kernel allows. Then what continues another one is still
-// mapped, but only once there is one fewer. 0: none.
-PA_NOTE constinit Atomic<uintptr_t> spare_mapping{0};
+// Mappings to do without when the program has as many as the kernel allows. Then what continues another one is still
+// mapped, but only once there is one fewer; and what does not join it, because that is in huge pages, takes the place of
+// one. From then on nothing can be advised, so all that follows joins. 0: none.
+constexpr unsigned kSpareMappings = 2;
+PA_NOTE constinit Atomic<uintptr_t> spare_mappings[kSpareMappings]{};
 
 // From the second mapping on: a program that does little needs none.
-void spare_mapping_make() {
-  if (PA_LIKELY(spare_mapping.load_relaxed() != 0) || lowest.load_relaxed() == 0) return;
-  // Of no memory, so that it joins no neighbour.
-  void* p = map_at(0, os_page_size(), PROT_NONE);
-  if (p != nullptr && !spare_mapping.cas_acquire(0, address_of(p)))
-    unmap_or_note(address_of(p), address_of(p) + os_page_size());
+void spare_mappings_make() {
+  if (lowest.load_relaxed() == 0) return;
+  // Of no memory, and each of its own kind, so that they join no neighbour.
+  constexpr int kKinds[kSpareMappings] = {PROT_NONE, PROT_READ};
+  for (unsigned i = 0; i < kSpareMappings; i++) {
+    if (PA_LIKELY(spare_mappings[i].load_relaxed() != 0)) continue;
+    void* p = map_at(0, os_page_size(), kKinds[i]);
+    if (p != nullptr && !spare_mappings[i].cas_acquire(0, address_of(p)))
+      unmap_or_note(address_of(p), address_of(p) + os_page_size());
+  }
+}
+
+bool spare_mapping_give_up() {
+  for (Atomic<uintptr_t>& each : spare_mappings) {
+    uintptr_t spare = each.exchange_acquire(0);
+    if (spare == 0) continue;
+    unmap_or_note(spare, spare + os_page_size());
+    return true;
+  }
+  return false;
 }
 
 // What continues the mapping that was made last. What alignment leaves between the two goes back.
 void* map_on(size_t size, size_t alignment) {
-  uintptr_t spare = spare_mapping.exchange_acquire(0), below = lowest.load_relaxed();
-  if (spare != 0) unmap_or_note(spare, spare + os_page_size());
-  if (below <= size + alignment) return nullptr;
-  uintptr_t start = round_down(below - size, alignment);
-  void* p = map_at(start, below - start, PROT_READ | PROT_WRITE, MAP_FIXED_NOREPLACE);
-  if (p != nullptr) unmap_or_note(address_of(p) + size, address_of(p) + (below - start));
-  return p;
+  bool has_room;
+  do {
+    has_room = spare_mapping_give_up();
+    uintptr_t below = lowest.load_relaxed();
+    if (below <= size + alignment) return nullptr;
+    uintptr_t start = round_down(below - size, alignment);
+    void* p = map_at(start, below - start, PROT_READ | PROT_WRITE, MAP_FIXED_NOREPLACE);
+    if (p == nullptr) continue;
+    unmap_or_note(address_of(p) + size, address_of(p) + (below - start));
+    return p;
+  } while (has_room);
+  return nullptr;
 }
 
 // MADV_DONTNEED_LOCKED, since Linux 5.18.
@@ -197,7 +218,7 @@ void* os_map(size_t size, size_t alignment) {
     unmap_or_note(start + size, address_of(wide) + size + alignment - os_page_size());
     p = pointer_to(start);
   }
-  spare_mapping_make();
+  spare_mappings_make();
   note_place(address_of(p));
   return p;
 }
