@@ -1,10 +1,9 @@
 """What a free, a fork and a claim cost where there are many blocks, threads or gibibytes (COMPAT 91 to 93).
 
-What always holds: figures are instructions, pages, or the least of many times, and stand beside glibc's, or beside the same program's
-with less; bounds leave room for a machine that does other things meanwhile.
+What always holds: figures are instructions, pages, or the least of many times, and stand beside glibc's, or beside the same
+program's with less; bounds leave room for a machine that does other things meanwhile.
 """
 import pathlib
-import subprocess
 
 import pytest
 
@@ -18,8 +17,8 @@ def instructions(run, build, lib):
     program = build("random_frees.c")
 
     def measure(blocks, size, library):
-        command = ["valgrind", "--tool=callgrind", "--toggle-collect=free_all", "--callgrind-out-file=/dev/null", program, blocks, size]
-        result = run(command, preload=False, env={"LD_PRELOAD": str(library)} if library else {}, timeout=200)
+        command = ["valgrind", "--tool=callgrind", "--toggle-collect=free_all", "--callgrind-out-file=/dev/null"]
+        result = run([*command, program, blocks, size], preload=False, env={"LD_PRELOAD": str(library)} if library else {}, timeout=200)
         assert result.rc == 0, result
         return int(result.err.split("Collected : ")[1].split()[0]) / blocks
     return measure

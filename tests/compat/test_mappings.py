@@ -51,7 +51,8 @@ def test_blocks_when_there_are_no_mappings_left(mappings, size, warm):
     assert ours[2] <= glibc[2] + 16 * 1024, (ours, glibc)
 
 
-SECURE = os.environ.get("POOLALLOC_SECURE_LIB") or pathlib.Path(os.environ["POOLALLOC_LIB"]).with_name("libpoolalloc-secure.so")
+SECURE = (os.environ.get("POOLALLOC_SECURE_LIB") or
+          pathlib.Path(os.environ["POOLALLOC_LIB"]).with_name("libpoolalloc-secure.so"))
 ENOMEM, EPERM = 12, 1
 
 
