@@ -168,6 +168,17 @@ def test_program_with_its_own_allocator_is_told(run, build, define):
     assert any("malloc" in line.removeprefix("poolalloc: ") for line in lines), "nothing said of the other malloc"
 
 
+def test_programs_like_browsers(run, build, shared):
+    # COMPAT 69: all blocks are the program's, and who asks is told so in one line
+    program = [build("browser.cc", "-rdynamic", "-Wno-attributes"), shared("leaver_lib.cc")]
+    run(program, preload=False).ok()
+    run(program, env={"POOLALLOC_FOREIGN": "abort"}).ok()
+    result = run(program, env={"POOLALLOC_VERBOSE": "1"})
+    # Each child that is forked is silent, too.
+    said = [line for line in result.err.splitlines() if "malloc is not this library's" in line]
+    assert result.rc == 0 and result.out == "" and len(said) == 1, result
+
+
 @pytest.mark.parametrize("how, define, with_ours", [
     ("deepbind", "-DOWN_ONLY", False), ("deepbind", "-DMIXED", True), ("namespace", "-DMIXED", False),
     ("namespace", "-DMIXED", True),
