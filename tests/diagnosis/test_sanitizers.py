@@ -83,7 +83,7 @@ def test_an_address_sanitizer_that_comes_second_says_so(run, compiled, library):
 def test_a_thread_sanitizer_that_comes_second_names_the_library(run, compiled, library):
     # COMPAT 70: it takes memory that is used again for a race, because it does not see malloc
     program = compiled("work.c", "-fsanitize=thread", "-DLARGE=3000")
-    result = run([program], preload=[library])
+    result = run([program], preload=[library], timeout=180)
     assert result.out == "done\n" and result.status in (5, 66), result
     reports = result.err.split("WARNING: ThreadSanitizer: ")[1:]
     assert all(report.startswith("data race") for report in reports)

@@ -119,7 +119,7 @@ def test_perf_names_the_library_and_its_callers(run, library, compiled, tmp_path
         assert library.name in script
     # With unwind tables each way from the library leads back to the program.
     chains = [chain for chain in script.split("\n\n") if re.match(rf"\s+[0-9a-f]+ \S+ \(\S*{library.name}\)", chain)]
-    assert len(chains) > 20 and sum(" turn (" in chain for chain in chains) > 0.9 * len(chains), script[:3000]
+    assert len(chains) > 20 and sum(" turn (" in chain for chain in chains) > 0.8 * len(chains), script[:3000]
 
 
 def test_gdb_attaches_inside_malloc(library, compiled, tmp_path):
