@@ -30,8 +30,8 @@ def test_a_peak_goes_back(fill, size):
 
 @pytest.mark.parametrize("times", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_gib_goes_back_before_the_program_falls_asleep(run, build, times):
-    # COMPAT 65: a peak that came once goes back while it is freed, to what is always kept; of one that came again as much stays
-    # as may be needed once more, and malloc_trim gives that back
+    # COMPAT 65: a peak that came once goes back while it is freed, to what is always kept; of one that came again as much
+    # stays as may be needed once more, and malloc_trim gives that back
     words = [build("falls_asleep.c"), 1024, times, 3]
     before, peak, freed, slept, trimmed = map(int, run(words, timeout=180).ok().out.split())
     assert peak >= 1000 and slept <= freed and trimmed - before < 0.05 * 1024

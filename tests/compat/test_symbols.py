@@ -169,8 +169,8 @@ def test_program_with_its_own_allocator_is_told(run, build, define):
 
 
 def test_programs_like_browsers(run, build, shared):
-    # COMPAT 69, 98: all blocks are the program's, also of the operators that it has not replaced in all their forms; who asks
-    # is told so in one line
+    # COMPAT 69, 98: all blocks are the program's, also of the operators that it has not replaced in all their forms;
+    # who asks is told so in one line
     program = [build("browser.cc", "-rdynamic", "-Wno-attributes"), shared("leaver_lib.cc")]
     run(program, preload=False).ok()
     run(program, env={"POOLALLOC_FOREIGN": "abort"}).ok()

@@ -70,10 +70,13 @@ def test_link_hardening():
 # What the first x86-64 processors do not have: SSE3 and later, AVX, the newer instructions on bits. tzcnt is bsf to them,
 # and rdssp and incssp, of the compiler's unwinder, do nothing where there is no shadow stack. cmpxchg16b (lib/base/atomic.h)
 # is missing in those of 2003 to 2005 only.
-NEWER = re.compile(r"""v(?!err|erw)\w+ | (lzcnt|popcnt|andn|bextr|bls\w+|bzhi|pdep|pext|mulx|[rs][aoh][rl]x|ad[co]x|movbe|crc32)[lqwb]?
-                       | p(shufb|sign|abs|hadd|hsub|mulld|test|blend|ackusdw|align|min[us][bwd]d?|max[us][bwd]d?|cmpeqq|cmpgtq|insr[bdq]
-                       |extr[bdq]|mov[sz]x)\w* | (add|h|mov(s[lh]|d))(sub|add|dup)p?[sd]? | lddqu | (round|blend|dp|insert|extract)p?s?[sd]
-                       | aes\w+ | sha(1|256)\w+ | pclmul\w+ | x(save|rstor|begin|end|test)\w* | rd(rand|seed|pid|tscp) | cldemote | clwb
+NEWER = re.compile(r"""v(?!err|erw)\w+ | (lzcnt|popcnt|andn|bextr|bls\w+|bzhi|pdep|pext|mulx|[rs][aoh][rl]x)[lqwb]?
+                       | (ad[co]x|movbe|crc32)[lqwb]?
+                       | p(shufb|sign|abs|hadd|hsub|mulld|test|blend|ackusdw|align)\w* | p(min|max)(s[bd]|u[wd])
+                       | p(cmpeqq|cmpgtq|insr[bdq]|extr[bdq]|mov[sz]x)\w* | (add|h|mov(s[lh]|d))(sub|add|dup)p?[sd]?
+                       | lddqu | (round|blend|dp|insert|extract)p?s?[sd]
+                       | aes\w+ | sha(1|256)\w+ | pclmul\w+ | x(save|rstor|begin|end|test)\w* | rd(rand|seed|pid|tscp)
+                       | cldemote | clwb
                        | clflushopt | lahf | sahf | k(mov|or|and|not|test)\w+ | movdir\w+ | tpause | umwait""", re.X)
 
 
