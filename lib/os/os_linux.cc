@@ -195,6 +195,7 @@ size_t os_page_size() {
   if (PA_UNLIKELY(size == 0)) {
     size = getauxval(AT_PAGESZ);
     if (!is_power_of_two(size)) size = 4096;
+    if constexpr (kHasTestedPages) size = tested_page_size(size);
     PA_VERIFY(size <= kSliceSize);
     cached.store_relaxed(size);
   }

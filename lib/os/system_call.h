@@ -9,6 +9,7 @@
 #include "base/bits.h"
 #include "os/fault.h"
 #include "os/os.h"
+#include "os/tested_pages.h"
 
 namespace poolalloc {
 
@@ -18,7 +19,7 @@ inline bool failed(long result) { return result < 0 && result >= -4095; }
 // A pointer as an argument of a system call.
 inline long as_long(const volatile void* p) { return long(address_of(p)); }
 
-inline long kernel_call(long number, long a, long b, long c, long d, long e, long f) {
+inline long kernel_call_as_is(long number, long a, long b, long c, long d, long e, long f) {
 #if defined(__x86_64__)
   long result;
   register long r10 __asm__("r10") = d;
@@ -42,6 +43,13 @@ inline long kernel_call(long number, long a, long b, long c, long d, long e, lon
 #else
 #error "libpoolalloc knows the system call conventions of x86-64 and aarch64"
 #endif
+}
+
+inline long kernel_call(long number, long a, long b, long c, long d, long e, long f) {
+  if constexpr (kHasTestedPages) {
+    if (is_about_pages(number)) return call_about_pages(number, {a, b, c, d, e, f});
+  }
+  return kernel_call_as_is(number, a, b, c, d, e, f);
 }
 
 constexpr OsCall os_call_kind(long number) {

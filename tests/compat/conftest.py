@@ -141,6 +141,8 @@ def run(lib, workdir):
                      "COMPAT_LIB": str(lib) if preload else ""}
         if chain:
             variables["LD_PRELOAD"] = ":".join(map(str, chain))
+        if "POOLALLOC_TEST_PAGE_SIZE" in os.environ:
+            variables["POOLALLOC_TEST_PAGE_SIZE"] = os.environ["POOLALLOC_TEST_PAGE_SIZE"]
         variables.update(env or {})
 
         def prepare():
