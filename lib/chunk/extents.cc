@@ -412,7 +412,7 @@ void* extent_move(void* p, size_t size) {
   bool has_room = behind != nullptr && kind_of(behind) == ExtentKind{ExtentState::clean, kind.is_huge, kind.mapping};
   size_t old_span = old_size + (has_room && kind.mapping != 0 ? behind->size : 0);
   // With room to grow in place next time, unless address space is short; in whole huge pages, which move as such.
-  size_t step = wanted >= kHugePageSize ? kHugePageSize : kExtentUnit;
+  size_t step = wanted >= kHugePageSize ? kHugePageSize : whole_pages(kExtentUnit);
   size_t span = extent_space.is_locked ? wanted : round_up(wanted + wanted / 4, step);
   if (!extent_map_reserve(span) || !extents_reserve(kCutMost)) return nullptr;
   // No block is where nothing is mapped any more, also to the child of a fork.

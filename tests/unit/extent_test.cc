@@ -167,13 +167,14 @@ TEST_F(ExtentTest, NeighboursBecomeOneAndServeALargerBlock) {
   purge_all();
   extents_unmap();
   // One extent that serves them all: address space claimed piece by piece need not lie in a row.
-  char* all = static_cast<char*>(extent_claim(16 * 100 * kKiB, 16, false).block);
-  memset(all, 1, 16 * 100 * kKiB);
+  const size_t size = round_up(100 * kKiB, os_page_size());
+  char* all = static_cast<char*>(extent_claim(16 * size, 16, false).block);
+  memset(all, 1, 16 * size);
   extent_release(all);
   std::vector<char*> blocks;
-  for (int i = 0; i < 16; i++) blocks.push_back(static_cast<char*>(extent_claim(100 * kKiB, 16, false).block));
+  for (int i = 0; i < 16; i++) blocks.push_back(static_cast<char*>(extent_claim(size, 16, false).block));
   std::sort(blocks.begin(), blocks.end());
-  for (char* block : blocks) memset(block, 1, 100 * kKiB);
+  for (char* block : blocks) memset(block, 1, size);
   // From both sides, and in the middle.
   for (size_t i : {3u, 5u, 4u, 2u, 6u}) extent_release(blocks[i]);
   size_t whole = size_t(blocks[7] - blocks[2]);
@@ -193,12 +194,13 @@ TEST_F(ExtentTest, ABlockGrowsIntoWhatIsFreeBehindIt) {
 }
 
 TEST_F(ExtentTest, WhatABlockLeavesServesOthers) {
+  const size_t less = round_up(300 * kKiB, os_page_size());
   char* block = static_cast<char*>(extent_claim(kMiB, 16, false).block);
   memset(block, 1, kMiB);
-  EXPECT_TRUE(extent_resize(block, 300 * kKiB));
-  EXPECT_EQ(extent_block_size(block), 300 * kKiB);
+  EXPECT_TRUE(extent_resize(block, less));
+  EXPECT_EQ(extent_block_size(block), less);
   ExtentClaim rest = extent_claim(700 * kKiB, 16, false);
-  EXPECT_EQ(rest.block, block + 300 * kKiB);
+  EXPECT_EQ(rest.block, block + less);
   extent_release(rest.block);
   extent_release(block);
 }
