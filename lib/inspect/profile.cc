@@ -21,7 +21,9 @@ namespace {
 // Functions of a trace.
 constexpr unsigned kFramesMost = 64;
 constexpr size_t kStackBuckets = 8192;
-constexpr size_t kBlockBucketsLeast = 4096;
+constexpr size_t kBlockBucketsLeast = 8192;
+static_assert(kStackBuckets * sizeof(void*) % kSliceSize == 0 && kBlockBucketsLeast * sizeof(void*) % kSliceSize == 0,
+              "whole pages, however large they are");
 // How much more in use makes a peak, and how much is worth to be told.
 constexpr double kPeakStep = 1.01, kHighStep = 1.25, kHighLeast = 4 << 20;
 
