@@ -75,13 +75,14 @@ uint64_t slices_between_guards(unsigned count) {
 // Each guard is a mapping to the kernel, which has not many.
 void region_guard(const Region& region) {
   constexpr unsigned kRegionsMost = 64;
-  if (region.index >= kRegionsMost || os_page_size() > kChunkHeaderOffset) return;
+  if (region.index >= kRegionsMost) return;
   const size_t header = round_down(kChunkHeaderOffset, os_page_size());
   const size_t behind = round_up(kChunkHeaderOffset + kChunkHeaderSize, os_page_size());
   for (unsigned c = 0; c < region.chunk_count; c++) {
     char* chunk = chunk_address(region, c);
-    os_protect(chunk, header, false);
-    os_protect(chunk + behind, kSliceSize - behind, false);
+    // Where pages are large the header's may be all of its slice.
+    if (header != 0) os_protect(chunk, header, false);
+    if (behind != kSliceSize) os_protect(chunk + behind, kSliceSize - behind, false);
     for (uint64_t guards = ~(region.slices | 1) & run_mask(0, log2_floor(region.slices)); guards != 0;
          guards &= guards - 1)
       os_protect(chunk + lowest_bit(guards) * kSliceSize, kSliceSize, false);
