@@ -89,12 +89,14 @@ bool step(const Fault* fault) {
   const char* wrong = nullptr;
   char buffer[200];
   const Footprint& now = *report;
+  // 256 pages, KiB: what is not given back is whole pages, be it for a record.
+  const long pages_lost = long(poolalloc::os_page_size() / 4);
   if (WIFSIGNALED(status)) {
     wrong = WTERMSIG(status) == SIGKILL ? "it hangs" : strsignal(WTERMSIG(status));
   } else if (WEXITSTATUS(status) != 0) {
     wrong = "a law is violated";
-  } else if (fault != nullptr && (now.unknown > normal.unknown + 1024 || now.mapped > normal.mapped + 8192 ||
-                                  now.resident > normal.resident + 1024)) {
+  } else if (fault != nullptr && (now.unknown > normal.unknown + pages_lost || now.mapped > normal.mapped + 8192 ||
+                                  now.resident > normal.resident + pages_lost)) {
     snprintf(buffer, sizeof buffer, "memory is lost: %+ld KiB unknown, %+ld mapped, %+ld resident",
              now.unknown - normal.unknown, now.mapped - normal.mapped, now.resident - normal.resident);
     wrong = buffer;

@@ -216,7 +216,8 @@ TEST_F(StatisticsTest, HolesAndSparesAndTrimmingChangeNothing) {
   poolalloc_trim();
   Census census;
   census_take(census);
-  EXPECT_GT(census.classes[size_class_of(600)].hidden, 0u);
+  // Where a pool is one page it has no holes.
+  EXPECT_EQ(census.classes[size_class_of(600)].hidden > 0, os_page_size() < kSliceSize);
   expect_equal(shadow);
   for (void* block : kept) {
     shadow.count(block, -1);
