@@ -7,6 +7,7 @@
 #include <dlfcn.h>
 
 #include "api/export.h"
+#include "os/libc.h"
 
 namespace poolalloc {
 namespace {

@@ -4,8 +4,9 @@
 // Who may use it: interpose.
 #pragma once
 
-#include <malloc.h>
 #include <stdio.h>
+
+#include "os/libc.h"
 
 namespace poolalloc {
 

@@ -22,6 +22,7 @@
 #include "heap/heap.h"
 #include "heap/next_allocator.h"
 #include "heap/usage.h"
+#include "os/libc.h"
 #include "os/message.h"
 #include "os/os.h"
 #include "os/place.h"
@@ -85,14 +86,14 @@ void report_other_allocators() {
   }
 }
 
-// glibc passes the program's arguments and environment to constructors of shared objects. Linked to be
-// the first constructor of all, so that its fork handlers are outermost: other libraries' handlers, which
+// Linked to be the first constructor of all, so that its fork handlers are outermost: other libraries' handlers, which
 // may wait for threads that allocate, run while this library's locks are free.
 __attribute__((constructor(101))) void start(int, char** arguments, char** environment) {
   heap_start();
-  os_note_start(arguments != nullptr ? arguments[0] : nullptr);
-  options_read(environment);
-  if (pass_is_wanted(options.disabled, arguments != nullptr ? arguments[0] : nullptr) && !pass_start())
+  const ProgramStart program = program_start(arguments, environment);
+  os_note_start(program.name);
+  options_read(program.environment);
+  if (pass_is_wanted(options.disabled, program.name) && !pass_start())
     Message().text("POOLALLOC_DISABLE has no effect: there is no other allocator").send();
   if (summary_wanted() || json_wanted() || map_wanted()) {
     os_keep_stderr();

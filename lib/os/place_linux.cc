@@ -15,6 +15,7 @@
 #include <unwind.h>
 
 #include "base/bits.h"
+#include "os/libc.h"
 #include "os/mapped.h"
 #include "os/message.h"
 #include "os/os.h"
@@ -249,7 +250,6 @@ Place os_place_of(const void* p) {
   return mappings.is_complete() ? Place::unmapped : Place::unknown;
 }
 
-#if defined(DLFO_EH_SEGMENT_TYPE)
 namespace {
 // ld.so's function, which takes no lock; nullptr: not known. Synchronization: written once, before there are threads.
 using FindObject = int (*)(void* address, dl_find_object* found);
@@ -260,9 +260,6 @@ constinit FindObject find_object = nullptr;
 void os_stack_start() {
   if (getauxval(AT_BASE) != 0) find_object = reinterpret_cast<FindObject>(dlsym(RTLD_DEFAULT, "_dl_find_object"));
 }
-#else
-void os_stack_start() {}
-#endif
 
 void os_stack_take(StackTrace& trace, uintptr_t from) {
   trace.count = os_stack_take(trace.frames, StackTrace::kMost, from);
@@ -310,7 +307,6 @@ void os_print_stack() {
 
 }  // namespace poolalloc
 
-#if defined(DLFO_EH_SEGMENT_TYPE)
 // For the unwinder, which is linked into the shared library, instead of ld.so's function of newer libcs
 // (_dl_find_object): so the library needs libc alone.
 extern "C" int poolalloc_find_object(void* address, dl_find_object* found) {
@@ -323,4 +319,3 @@ extern "C" int poolalloc_find_object(void* address, dl_find_object* found) {
   found->dlfo_eh_frame = const_cast<void*>(object.unwind_table);
   return 0;
 }
-#endif
