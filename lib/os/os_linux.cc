@@ -282,7 +282,9 @@ bool os_protect(void* p, size_t size, bool accessible) {
   if (accessible)
     return (!has_guarded.load_relaxed() || advise(kGuardRemove)) &&
            (!has_protected.load_relaxed() || protect(PROT_READ | PROT_WRITE));
-  if (may_guard.load_relaxed() && advise(kGuardInstall)) {
+  // As with purging_clears: an emulator may pass over the advice.
+  auto is_guarded = [&] { return has_guarded.load_relaxed() || os_word_look(p) == WordState::unreadable; };
+  if (may_guard.load_relaxed() && advise(kGuardInstall) && is_guarded()) {
     has_guarded.store_relaxed(true);
     return true;
   }
