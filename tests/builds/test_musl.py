@@ -2,8 +2,8 @@
 
 Always holds: musl's programs are started by a program of glibc that does not have the library preloaded; each checks its own
 laws (tests/compat/src), and is linked with the library, too, for the functions that musl does not declare.
-What is not here, but for what takes long, needs what musl has not: dlmopen, swapcontext, ifuncs, LD_AUDIT, stacks of 16 KiB at least; or a filter that
-ends the program for blocking signals, which is needed where libc does not say that there is one thread.
+What is not here takes long, or needs what musl has not: dlmopen, swapcontext, ifuncs, LD_AUDIT, stacks of 16 KiB at least;
+or a filter that ends the program for blocking signals, which is needed where libc does not say that there is one thread.
 """
 import os
 import pathlib
@@ -55,7 +55,7 @@ def musl(tmp_path_factory):
 
 def compiled(musl, source, *flags):
     program = musl / source.stem
-    done = run(musl / "cc", "-std=gnu11", "-O1", "-g", "-fno-builtin", "-pthread", f"-I{SOURCES}", source, "-o", program, *flags)
+    done = run(musl / "cc", "-std=gnu11", "-O1", "-fno-builtin", "-pthread", f"-I{SOURCES}", source, "-o", program, *flags)
     assert done.returncode == 0, done.stderr
     return program
 
