@@ -23,8 +23,8 @@ constexpr int64_t kFutileStep = kRetentionFloor;
 // The level of dirty free memory up to which another try would be futile; sinks with it.
 constinit Atomic<int64_t> futile_below{0};
 constinit Atomic<bool> refused{false};  // Synchronization: purge_lock
-// What those would have given back who found the lock taken: whoever has it does it for them, because they may have been
-// the last ones that free anything.
+// What those would have given back who found the lock taken: whoever has it does it for them, because they may have
+// been the last ones that free anything.
 constinit Atomic<int64_t> purge_owed{0};
 
 // Purges slices whose free bits this thread has claimed; how many dirty bytes became clean.
@@ -170,11 +170,10 @@ void purge_excess(size_t released) {
   // Both sides write, then look: either this thread gets the lock, or who has it sees afterwards what is owed.
   fence_seq_cst();
   while (dirty > budget && lock_try_acquire(purge_lock)) {
-    const int64_t most = purge_owed.load_relaxed();
+    const int64_t most = purge_owed.exchange_acquire(0);
     refused.store_relaxed(false);
     retention_note_purge(accounts.retention, dirty - retention_target(budget));
-    if (most > 0) purge_down_to(retention_target(budget), most);
-    purge_owed.sub_relaxed(most);
+    if (most > 0) purge_down_to(retention_target(budget_now(accounts.retention)), most);
     dirty = accounts.dirty_free.load_relaxed();
     const bool is_futile = refused.load_relaxed();
     futile_below.store_relaxed(is_futile ? dirty + kFutileStep : 0);

@@ -7,10 +7,10 @@
 // Who may use it: api sets it; heap, hardened and api ask on paths that no served program takes often.
 #pragma once
 
-#include <malloc.h>
 #include <stdio.h>
 
 #include "base/atomic.h"
+#include "os/libc.h"
 
 namespace poolalloc {
 

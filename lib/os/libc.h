@@ -39,8 +39,12 @@ enum {
   M_ARENA_MAX = -8
 };
 
-// dlopen(3).
-enum { RTLD_DEEPBIND = 0 };
+// dlopen(3), dladdr(3). What symbol stands at an address is not known there.
+enum { RTLD_DEEPBIND = 0, RTLD_DL_SYMENT = 1 };
+inline int dladdr1(const void* address, Dl_info* info, void** symbol, int) {
+  *symbol = nullptr;
+  return dladdr(address, info);
+}
 
 #endif
 

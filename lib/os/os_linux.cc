@@ -113,8 +113,8 @@ PA_COLD void refused_ask_again() {
 }
 
 // Mappings to do without when the program has as many as the kernel allows. Then what continues another one is still
-// mapped, but only once there is one fewer; and what does not join it, because that is in huge pages, takes the place of
-// one. From then on nothing can be advised, so all that follows joins. 0: none.
+// mapped, but only once there is one fewer; and what does not join it, because that is in huge pages, takes the place
+// of one. From then on nothing can be advised, so all that follows joins. 0: none.
 constexpr unsigned kSpareMappings = 2;
 PA_NOTE constinit Atomic<uintptr_t> spare_mappings[kSpareMappings]{};
 
