@@ -35,7 +35,7 @@
  *   lib/os/lock.h lock_release 4518c79546f7
  *   lib/os/lock.cc lock_pass ef4bca3d4cae
  *   lib/os/lock.cc lock_borrow ff2ffff248ce
- *   lib/os/lock.cc lock_acquire_slow f10e9b76427e
+ *   lib/os/lock.cc lock_acquire_slow 8195fd30def8
  *   lib/heap/fork.cc fork_take 546ea0f41039
  *   lib/heap/fork.cc fork_untake d37b25653054
  *   lib/heap/fork.cc gate_take_or_pass a2bcd2ea1fa8
@@ -46,7 +46,7 @@
  *   lib/heap/fork.cc orphans_drain 1f86010c6248
  *   lib/heap/fork.cc heap_fork_prepare dad6785b9ff1
  *   lib/heap/fork.cc heap_fork_parent db5d03e59bf4
- *   lib/heap/fork.cc heap_fork_child 1c3339eef2a7
+ *   lib/heap/fork.cc heap_fork_child 8ce13ecb4fe0
  *   lib/heap/evict.cc heap_evict 345bc624190e
  */
 #define STDIO 2
