@@ -93,6 +93,8 @@ Block* resize(Block* block, const Way& way, const Step& step, unsigned i) {
   shadow_give_up(block);
   const bool stays = way.is_expand && p == r.old.p;
   Block about{.asked = r.size, .maker = r.old.maker, .heap = uint8_t(heap)};
+  // Where there was no memory for a smaller block the hardened library's is as large as before.
+  if (settings.is_hardened && p == r.old.p && r.size < r.old.usable) about.asked = r.old.usable;
   about.alignment = way.is_aligned ? r.alignment : stays ? r.old.alignment : 16;
   about.is_large = p == r.old.p && r.old.is_large;
   about.is_cleared = way.is_recalloc;

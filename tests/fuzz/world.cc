@@ -26,6 +26,10 @@ void heap_count(unsigned heap, int64_t blocks, int64_t bytes) {
   ProgramHeapKnown& known = world.heaps[heap - 1];
   known.blocks += blocks;
   known.bytes += bytes;
+  // Threads that make large blocks larger at the same time may exceed it.
+  const bool is_above = known.limit != 0 && bytes > 0 && size_t(known.bytes.load()) > known.limit;
+  expect(!is_above || world.is_together || world.is_lost, "a heap is above its limit", nullptr,
+         size_t(known.bytes.load()));
 }
 
 Block* block_add(void* p, const Block& about) {
