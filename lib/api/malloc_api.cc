@@ -67,8 +67,7 @@ void* alloc_in(ProgramHeap* heap, size_t alignment, size_t size, bool* zeroed) {
   ProgramScope scope(heap);
   if constexpr (kHardened) {
     if (zeroed != nullptr) *zeroed = true;
-    return hardened_alloc(size != 0 ? size : 1, alignment > kBlockAlignment ? alignment : kBlockAlignment,
-                          Maker::malloc);
+    return hardened_alloc(size, alignment > kBlockAlignment ? alignment : kBlockAlignment, Maker::malloc);
   }
   if (zeroed != nullptr) *zeroed = false;
   size_t rounded = aligned_size(alignment, size);
