@@ -369,6 +369,29 @@ TEST_F(BlockPoolTest, HolesLoseNoBlockWhateverTheOrder) {
   }
 }
 
+TEST_F(BlockPoolTest, AListThatIsGivenUpLeavesTheHolesAsTheyAre) {
+  for (size_t size : {48, 500, 1024, 6000, 9000}) {
+    init(class_size(size_class_of(size)));
+    std::vector<char*> blocks;
+    while (char* block = take()) blocks.push_back(block);
+    for (size_t i = 0; i < blocks.size(); i++) {
+      if (i > 0 && (i < blocks.size() / 2 || i % 3 == 0)) push(blocks[i]);
+    }
+    shed();
+    const unsigned hidden = block_pool_hidden(pool, block_size, holes), untouched = pool.capacity - pool.size;
+    ASSERT_GT(hidden, 0u) << size;
+    ASSERT_GT(listed(), 0u) << size;
+    pool.list->head->link ^= uintptr_t{1} << 45;
+    EXPECT_FALSE(valid());
+    block_pool_give_up(pool, hidden);
+    EXPECT_TRUE(valid()) << size;
+    unsigned found = 0;
+    while (take() != nullptr) found++;
+    EXPECT_EQ(found, hidden + untouched);
+    EXPECT_TRUE(valid()) << size;
+  }
+}
+
 TEST_F(Corruption, ListedBlockInAHoleIsFound) {
   holes[0] = 1;
   EXPECT_FALSE(valid());

@@ -185,6 +185,17 @@ TEST_F(ChunkTest, FreeMemoryAboveTheBudgetGoesBack) {
   EXPECT_GE(accounts.purged.load_relaxed() - purged, size_t{500} << 20) << "of 625 MiB";
 }
 
+TEST_F(ChunkTest, WhatIsAlwaysKeptStaysWhenAllElseGoes) {
+  std::vector<BlockPool*> slices;
+  for (int i = 0; i < 1000; i++) slices.push_back(slices_acquire(1, false));
+  for (BlockPool* each : slices) slices_release(each, 1);
+  ASSERT_GT(dirty_free(), kRetentionFloor + int64_t{kChunkSize});
+  EXPECT_GT(purge_idle(), 0u);
+  EXPECT_LE(dirty_free(), kRetentionFloor);
+  EXPECT_GT(dirty_free(), kRetentionFloor - int64_t{kChunkSize}) << "whole chunks go";
+  EXPECT_EQ(purge_idle(), 0u);
+}
+
 TEST_F(ChunkTest, FreeRegionsCanBeUnmappedAndMappedAgain) {
   BlockPool* kept = slices_acquire(2, true);
   for (int round = 0; round < 3; round++) {
@@ -206,10 +217,14 @@ TEST_F(ChunkTest, AnOpenChunkIsFoundWhereItsPlaceInTheTableIsTaken) {
   std::vector<BlockPool*> slices{slices_acquire(1, true)};
   // As if a chunk far away were listed in the places of all chunks that are opened next.
   std::vector<std::function<void()>> taken;
+  unsigned lost = 0;
   auto take = [&](auto& place) {
     if (place.load_relaxed() != 0) return;
     place.store_relaxed(~uint32_t{0});
-    taken.push_back([&place] { place.store_relaxed(0); });
+    taken.push_back([&place, &lost] {
+      lost += place.load_relaxed() != ~uint32_t{0};
+      place.store_relaxed(0);
+    });
   };
   for (Atomic<uintptr_t>& place : chunk_tags.places) take(place);
   for (int i = 0; i < 300; i++) slices.push_back(slices_acquire(1, true));
@@ -229,6 +244,7 @@ TEST_F(ChunkTest, AnOpenChunkIsFoundWhereItsPlaceInTheTableIsTaken) {
   expect_memory_valid();
   for (BlockPool* each : slices) slices_release(each, 1);
   for (auto& give_back : taken) give_back();
+  EXPECT_EQ(lost, 0u) << "who closes a chunk leaves others' tags alone";
 }
 
 // --- Threads --------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@
 #include <string>
 
 #include "base/bits.h"
+#include "os/lock.h"
 #include "os/message.h"
 #include "os/place.h"
 #include "os/scan.h"
@@ -159,6 +160,21 @@ TEST(Message, BytesAreInTheLargestUnitThatFits) {
     EXPECT_EQ(sent, std::string("poolalloc: ") + said);
   }
   message_sink.store_release(nullptr);
+}
+
+// --- Locks --------------------------------------------------------------------------------------------------
+
+TEST(Locks, WhoBorrowsALockFromAForkHasIt) {
+  for (LockRank rank : {LockRank::regions, LockRank::purge, LockRank::extents}) {
+    Lock lock{{kLockFork}, rank};
+    const int64_t before = clock_ms(CLOCK_MONOTONIC);
+    {
+      SharedLockGuard guard(lock);
+      EXPECT_TRUE(lock_is_mine(lock));
+      EXPECT_GE(clock_ms(CLOCK_MONOTONIC) - before, 150) << "not at once";
+    }
+    EXPECT_EQ(lock.word.load_relaxed(), 0u);
+  }
 }
 
 // --- Threads ------------------------------------------------------------------------------------------------

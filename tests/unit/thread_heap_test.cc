@@ -227,6 +227,27 @@ std::vector<void*> fill_one_pool(size_t size, void** extra) {
   }
 }
 
+TEST_F(ThreadHeap, SlicesOfWidePoolsServeSmallBlocksLater) {
+  for (size_t wide : {9000, 20000, 60000}) {
+    // Some stay, so that chunks are not made anew.
+    std::vector<void*> staying, blocks;
+    for (int i = 0; i < 400; i++) (i % 40 == 0 ? staying : blocks).push_back(api_malloc(wide));
+    for (void* p : blocks) api_free(p);
+    api_malloc_trim(0);
+    blocks.clear();
+    for (int i = 0; i < 3000; i++) {
+      void* p = api_malloc(1000);
+      ASSERT_EQ(pool_of(p), descriptor_of(p)) << "a pool of one slice begins where it is";
+      ASSERT_EQ(api_usable_size(p), 1024u);
+      blocks.push_back(p);
+    }
+    for (void*& p : blocks) ASSERT_NE(p = api_realloc(p, 2000), nullptr);
+    for (void* p : blocks) api_free(p);
+    for (void* p : staying) api_free(p);
+    api_malloc_trim(0);
+  }
+}
+
 TEST_F(ThreadHeap, AFullPoolIsParkedAndWakesAfterAnEighth) {
   for (size_t size : {16, 48, 1024, 8192, 20480, 65536}) {
     SCOPED_TRACE(size);
