@@ -146,6 +146,15 @@ static void exact() {
     LAW(malloc_usable_size(p) == size);
     free(p);
   }
+  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  for (size_t size = 1; size < 200000; size += 997) {
+    char* p = fill(valloc(size), size, 0xff);
+    char* whole = fill(pvalloc(size), (size + page - 1) / page * page, 0xff);
+    LAW(malloc_usable_size(p) == size && malloc_usable_size(whole) == (size + page - 1) / page * page);
+    LAW(reinterpret_cast<uintptr_t>(p) % page == 0 && reinterpret_cast<uintptr_t>(whole) % page == 0);
+    free(p);
+    free(whole);
+  }
 }
 
 static void ends() {

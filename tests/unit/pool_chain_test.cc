@@ -682,6 +682,19 @@ TEST_F(PoolChain, TheLimitIsOfBuffersAndAFailureChangesNothing) {
   pool_free(pool, kSource);
 }
 
+TEST_F(PoolChain, ALimitThatComesLateIsOneAllTheSame) {
+  for (size_t limit : {1, 1000, 20000}) {
+    Pool pool = pool_init(1000, kSource);
+    while (pool.taken < 30000) ASSERT_NE(alloc(pool, 700), nullptr);
+    pool.limit = limit;
+    const size_t taken = pool.taken;
+    while (alloc(pool, 700) != nullptr) ASSERT_EQ(pool.taken, taken) << "what is taken already may be used";
+    for (size_t size : {1000, 100000}) EXPECT_EQ(alloc(pool, size), nullptr);
+    EXPECT_EQ(pool.taken, taken);
+    pool_free(pool, kSource);
+  }
+}
+
 // --- The public functions' errno ------------------------------------------------------------------------------
 
 TEST(PublicPool, SaysWhyItFails) {
