@@ -196,6 +196,24 @@ TEST_F(ChunkTest, WhatIsAlwaysKeptStaysWhenAllElseGoes) {
   EXPECT_EQ(purge_idle(), 0u);
 }
 
+// Of a chunk some slices are in use, some were, and some never.
+TEST_F(ChunkTest, ATornHugePageIsCountedOnce) {
+  purge_all();
+  std::vector<BlockPool*> slices, held;
+  for (int i = 0; i < 300; i++) slices.push_back(slices_acquire(1, false));
+  for (size_t i = 0; i < slices.size(); i++) i % 3 == 0 ? slices_release(slices[i], 1) : held.push_back(slices[i]);
+  regions_find([](Region& region) {
+    for (unsigned c = 0; region.base != nullptr && c < region.chunk_count; c++) {
+      if (chunk_bit(region.open_chunks, c)) chunk_advise_huge(region, c, true);
+    }
+    return false;
+  });
+  for (BlockPool* each : held) EXPECT_TRUE(pages_purge(slice_address(each), slices_span(each, 1)));
+  expect_memory_valid();
+  for (BlockPool* each : held) slices_release(each, 1);
+  expect_memory_valid();
+}
+
 TEST_F(ChunkTest, FreeRegionsCanBeUnmappedAndMappedAgain) {
   BlockPool* kept = slices_acquire(2, true);
   for (int round = 0; round < 3; round++) {

@@ -136,6 +136,21 @@ TEST_F(Large, EveryAlignmentUpTo1GiBHoldsForEverySize) {
   }
 }
 
+TEST_F(Large, AnAlignmentThatIsNoPowerOfTwoIsRoundedUpToOne) {
+  for (size_t alignment = 17; alignment < 300'000; alignment += alignment / 3) {
+    size_t power = 16;
+    while (power < alignment) power *= 2;
+    // Of so many one would not be aligned so by chance.
+    void* blocks[40];
+    for (void*& p : blocks) {
+      p = api_memalign(alignment, alignment / 2);
+      ASSERT_NE(p, nullptr);
+      EXPECT_EQ(address_of(p) % power, 0u) << alignment;
+    }
+    for (void* p : blocks) api_free(p);
+  }
+}
+
 TEST_F(Large, AlignedBlocksMayBeResized) {
   for (size_t alignment : {32 * kKiB, 128 * kKiB, 2 * kMiB, 4 * kMiB, 16 * kMiB}) {
     for (size_t size : {80 * kKiB, 3 * kMiB, 20 * kMiB, 140 * kMiB}) {

@@ -69,6 +69,24 @@ TEST_F(RetentionTest, WhatASwingHasEarnedDoesNotOutlastIt) {
   EXPECT_LE(resident(), 32 * kMiB);
 }
 
+// Also of one that goes on, and takes little at a time, but that often.
+TEST_F(RetentionTest, WhatASwingHasEarnedDoesNotOutlastItInABusyProgram) {
+  Retention r{};
+  uint64_t now = 1000;
+  retention_note(r, 400 * kMiB, now);
+  retention_note_claim(r, 300 * kMiB, 200 * kMiB, 500 * kMiB, 100 * kMiB, ++now);
+  ASSERT_EQ(r.regret.load_relaxed(), 200 * kMiB);
+  for (int window = 0; window < 10; window++) {
+    for (int i = 0; i < 100; i++) {
+      now += kRetentionWindow_ms / 100;
+      retention_note_claim(r, 8 * kMiB, 0, 508 * kMiB, 92 * kMiB, now);
+      retention_note_release(r, 8 * kMiB, 500 * kMiB, 100 * kMiB, now);
+    }
+  }
+  EXPECT_LE(r.regret.load_relaxed(), 8 * kMiB);
+  EXPECT_LE(retention_budget(r, 500 * kMiB), 500 * kMiB / 16 + 32 * kMiB);
+}
+
 TEST_F(RetentionTest, BurstsAreKeptForOnlyIfTheyAreFrequent) {
   for (uint64_t pause : {600, 20}) {
     int64_t most = 0;

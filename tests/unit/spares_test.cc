@@ -198,6 +198,22 @@ TEST_F(SparesTest, ThoseOfTheOnlyThreadThatIsAwakeGoAfterAWhile) {
   EXPECT_EQ(spares().slices, 0);
 }
 
+TEST_F(SparesTest, ThoseOfASleeperGoAfterAWhile) {
+  beside_sleeper([](const Heap& sleeper) {
+    const uint64_t until = os_clock_ms() + 20 * kRetentionWindow_ms;
+    auto kept = [&] {
+      LockGuard guard(sleeper.gate->lock);
+      return sleeper.spares.slices;
+    };
+    EXPECT_GT(kept(), 0);
+    while (kept() != 0 && os_clock_ms() < until) {
+      for (int i = 0; i < 1000; i++) api_free(api_malloc(40));
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    EXPECT_EQ(kept(), 0);
+  });
+}
+
 TEST_F(SparesTest, TrimGivesThemBack) {
   come_and_go(12000);
   const int kept = spares().slices;
