@@ -6,6 +6,7 @@
 //          inside     a pointer into the block is freed; unaligned: its second byte
 //          overflow, underflow    COUNT bytes behind the block, or in front of it, are written, and it is freed; -next: and
 //                     one more is made
+//          beyond     one byte is written, COUNT bytes behind the block's end
 //          copied     the COUNT bytes behind the block are made what stands behind another one of its size
 //          last       written to after it was freed, as the last one; later: and others were freed meanwhile
 //          read, write    a byte of the block, as it is
@@ -124,6 +125,7 @@ static void misuse() {
   fflush(stdout);
   if (begins(kind, "overflow")) change(target + size);
   if (begins(kind, "underflow")) change(target - count);
+  if (is(kind, "beyond")) target[size + count] = static_cast<char>(~target[size + count]);
   if (is(kind, "copied")) memcpy(target + size, before[0] + size, count);
   if (is(kind, "last")) target[size / 2] = 'A', free(malloc(100));
   if (is(kind, "later")) {

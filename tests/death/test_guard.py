@@ -138,6 +138,15 @@ def test_a_signal_that_was_sent_does_what_it_does(number):
     assert (result.returncode, result.stderr) == (-number, "")
 
 
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGBUS])
+def test_a_signal_that_was_sent_is_ignored_by_who_ignores_it(number):
+    ignored = f"import os; os.kill(os.getpid(), {number.value}); print('alive')"
+    result = subprocess.run(["/usr/bin/python3", "-c", ignored], capture_output=True, text=True, timeout=60,
+                            env={"LD_PRELOAD": LIB, "POOLALLOC_GUARD": "1000"},
+                            preexec_fn=lambda: signal.signal(number, signal.SIG_IGN))
+    assert (result.returncode, result.stdout, result.stderr) == (0, "alive\n", "")
+
+
 def test_another_fault_is_none_of_our_business(program):
     result = subprocess.run(["/usr/bin/python3", "-c", "import ctypes; ctypes.string_at(8)"], capture_output=True,
                             text=True, timeout=60, env={"LD_PRELOAD": LIB, "POOLALLOC_GUARD": "1:64"})

@@ -197,6 +197,14 @@ def test_overflow_of_the_newest_block_is_found_at_the_next_malloc(program, size,
     ended.aborted(ended.line(BEYOND))
 
 
+@pytest.mark.parametrize("size", [size for size in SMALL if block_size(size) - 8 > size])
+def test_a_single_byte_anywhere_before_the_record(program, size):
+    behind = block_size(size) - 8 - size
+    for count in sorted({0, 1, 7, 8, behind // 2, behind - 9, behind - 8, behind - 1} & set(range(behind))):
+        ended = Ended(program, "beyond", size, count=count)
+        ended.aborted(ended.line(BEYOND))
+
+
 @pytest.mark.parametrize("size", SMALL)
 def test_overflow_by_much(program, size):
     ended = Ended(program, "overflow", size, count=1 << 20)

@@ -17,6 +17,9 @@
 #include "api/glibc_api.h"
 #include "api/malloc_api.h"
 #include "chunk/extent_space.h"
+#include "chunk/purge.h"
+#include "heap/profiled.h"
+#include "heap/registry.h"
 #include "heap/remote.h"
 #include "test_util.h"
 
@@ -121,6 +124,26 @@ TEST(Fork, AChildOfOneThreadAllocatesAndFrees) {
             0);
   EXPECT_TRUE(pattern_holds(block, 100, 1));
   api_free(block);
+}
+
+// The number of locks that somebody holds.
+int held_locks() {
+  int held = 0;
+  for (const Lock* lock : {&fork_lock, &registry.lock, &regions_lock, &purge_lock, &extents_lock, &profile_lock})
+    held += lock_holder(*lock) != 0;
+  for (const HeapGate* gate = heap_list(); gate != nullptr; gate = gate->next) held += lock_holder(gate->lock) != 0;
+  return held;
+}
+
+TEST(Fork, NoLockIsHeldWhenItIsOver) {
+  for (int depth = 0; depth < 2; depth++) {
+    EXPECT_EQ(in_child([&] {
+                const int inner = depth == 0 ? 0 : in_child(held_locks);
+                return inner + held_locks();
+              }),
+              0);
+    EXPECT_EQ(held_locks(), 0);
+  }
 }
 
 TEST(Fork, AChildsAccountsAreThoseOfItsParent) {

@@ -268,6 +268,25 @@ TEST_F(ProgramHeapTest, APushedHeapServesMallocAndItsRelatives) {
   poolalloc_heap_delete(inner);
 }
 
+// However ready the thread's own heap is.
+TEST_F(ProgramHeapTest, APushedHeapServesEverySize) {
+  poolalloc_heap* heap = poolalloc_heap_new(nullptr);
+  for (unsigned c = 0; c < kClassCount; c++) {
+    const size_t size = class_size(c);
+    void* own[] = {api_malloc(size), api_malloc(size)};
+    api_free(own[0]);
+    EXPECT_EQ(poolalloc_heap_push(heap), 0);
+    void* blocks[] = {api_malloc(size), api_calloc(1, size), api_realloc(nullptr, size), api_memalign(16, size)};
+    EXPECT_EQ(poolalloc_heap_pop(), 0);
+    for (void* block : blocks) {
+      EXPECT_EQ(poolalloc_heap_of(block), heap) << size;
+      api_free(block);
+    }
+    api_free(own[1]);
+  }
+  poolalloc_heap_delete(heap);
+}
+
 TEST_F(ProgramHeapTest, AThreadThatEndsWithAPushedHeapLetsItGo) {
   poolalloc_heap* heap = poolalloc_heap_new(nullptr);
   in_thread([&] {
