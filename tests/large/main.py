@@ -130,8 +130,8 @@ def compared(program, runs):
         if any(result != results[0] for result in results):
             line.problems.append(f"results differ: {results[0]!r:.300} and {runs['library'][-1]['result']!r:.300}")
     for side in runs:
-        for figure in "wall", "cpu", "peak":
-            values = [outcome[figure] for outcome in runs[side] if figure in outcome]
+        for figure in "wall", "cpu", "peak", "largest":
+            values = [outcome[figure] for outcome in runs[side] if outcome.get(figure) is not None]
             if values:
                 line.figures[side, figure] = statistics.median(values)
     line.notes = runs["library"][-1]["notes"] if runs["library"] else []

@@ -8,9 +8,10 @@
   (dotimes (i 1500) (setq sum (+ sum (nth 2 (funcall (intern (format "f%d" i)) 1 2)) (- i))))
   (princ (format "sum %d\n" sum)))
 (with-temp-buffer
-  (dotimes (i 20000) (insert (format "%05d line of <%d> text\n" (% (* i 7919) 60013) i)))
+  (dotimes (i 40000) (insert (format "%05d line of <%d> text\n" (% (* i 7919) 60013) i)))
   (goto-char (point-min))
-  (while (re-search-forward "<\\([0-9]+\\)>" nil t) (replace-match (string-join (reverse (split-string (match-string 1) "" t)) "-")))
+  (while (re-search-forward "<\\([0-9]+\\)>" nil t) 
+    (replace-match (save-match-data (string-join (reverse (split-string (match-string 1) "" t)) "-"))))
   (sort-lines nil (point-min) (point-max))
   (princ (format "buffer %s\n" (secure-hash 'sha256 (current-buffer))))
   (undo-boundary)
@@ -24,7 +25,7 @@
 (setq org-export-with-date nil org-export-time-stamp-file nil org-html-postamble nil org-export-with-author nil)
 (setq org-html-self-link-headlines nil)
 (with-temp-buffer
-  (dotimes (i 400)
+  (dotimes (i 100)
     (insert (format "* Heading %d\n:PROPERTIES:\n:CUSTOM_ID: h%d\n:END:\nText with *bold %d*, a [[https://example.org/%d][link]].\n- one\n- two\n|a|b|\n|%d|%d|\n" i i i i i (* i i))))
   (org-mode)
   (let ((text (org-export-as 'html nil nil t)))

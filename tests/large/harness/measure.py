@@ -3,7 +3,8 @@
 Figures: wall time; processor time, user and system, of all processes that were waited for by their parents, and of
 those that have lost their parents; peak memory, the largest sum of PSS (what a process has resident, shared pages divided
 among those that share them) over the processes that are alive at one moment, looked at ten times a second, less often
-where looking takes long. Where no look was in time it is the largest resident size of a single process.
+where looking takes long or the machine is loaded; and the largest resident size that one of the processes has ever had,
+which the kernel knows and no look can miss.
 
 Always holds: when a run is over, every process that came out of it has ended, and no other one was touched.
 Who may use it: main.py.
@@ -119,7 +120,7 @@ def measured(action, library):
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {"result": result, "error": error, "wall": wall,
             "cpu": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
-            "peak": watcher.peak or after.ru_maxrss * 1024, "processes": watcher.most_processes,
+            "peak": watcher.peak or None, "largest": after.ru_maxrss * 1024, "processes": watcher.most_processes,
             "executables": watcher.executables()}
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-FIGURES = ("wall", "cpu", "peak")
+FIGURES = {"wall": "time", "cpu": "processor time", "peak": "peak memory", "largest": "largest process"}
 # From here on a ratio is worth a look.
 MUCH = 1.10
 
@@ -20,7 +20,7 @@ MUCH = 1.10
 def amount(figure, value):
     if value is None:
         return ""
-    return f"{value / 2**20:.0f} MiB" if figure == "peak" else f"{value:.1f} s"
+    return f"{value / 2**20:.0f} MiB" if figure in ("peak", "largest") else f"{value:.1f} s"
 
 
 def ratio(line, figure):
@@ -46,19 +46,18 @@ def say(text):
 
 
 def say_line(line):
-    ratios = [f"{name} {ratio(line, figure):.2f}" for name, figure in zip(("time", "processor time", "memory"), FIGURES)
-              if ratio(line, figure) is not None]
+    ratios = [f"{name} {ratio(line, figure):.2f}" for figure, name in FIGURES.items() if ratio(line, figure) is not None]
     say(f"{line.name}: {line.outcome}{'; to glibc: ' if ratios else ''}{', '.join(ratios)}")
     for problem in line.problems:
         say(f"{line.name}: {problem}")
 
 
 def print_table(lines):
-    width = os.get_terminal_size().columns if sys.stdout.isatty() else 190
+    width = os.get_terminal_size().columns if sys.stdout.isatty() else 220
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("program", no_wrap=True)
     table.add_column("result", no_wrap=True)
-    for title in "time", "processor time", "peak memory":
+    for title in FIGURES.values():
         for side in f"{title}\nglibc", "\nlibrary", "\nratio":
             table.add_column(side, justify="right", no_wrap=True)
     table.add_column("served, live blocks at the peak; remarks", overflow="fold")
@@ -69,7 +68,8 @@ def print_table(lines):
     console.print(table)
     passed = sum(line.outcome == "passed" for line in lines)
     console.print(f"{passed} of {len(lines)} passed. Processor time: user and system of all processes. "
-                  "Peak memory: largest sum of PSS over them.")
+                  "Peak memory: largest sum of PSS over them that a look has seen.\n"
+                  "Largest process: largest resident size of one of them, as the kernel knows it.")
 
 
 def write_json(lines, path):

@@ -27,17 +27,17 @@ def stress_ng(job):
 
 @program("xargs", serves={"perl": 500, "xargs": 1})
 def xargs(job):
-    """starts five hundred processes that are all there at once, with some memory each, and then fork"""
+    """starts five hundred processes, with some memory each, that fork, and are all there at once"""
     ready = job.folder / "ready"
     ready.mkdir()
     os.mkfifo(job.folder / "gate")
     (job.folder / "numbers").write_text("".join(f"{n}\n" for n in range(PROCESSES)))
     with open(job.folder / "numbers") as numbers:
         process = job.start(["xargs", "-P", str(PROCESSES), "-n", "1", "perl", DATA / "one.pl"], stdin=numbers)
-    job.wait_until(lambda: len(list(ready.iterdir())) == PROCESSES, f"{PROCESSES} processes", timeout=120)
+    job.wait_until(lambda: len(list(ready.iterdir())) == PROCESSES, f"{PROCESSES} processes", timeout=900)
     job.look()
     with open(job.folder / "gate", "w"):
-        shown = job.finish(process, timeout=120).text
+        shown = job.finish(process, timeout=900).text
     expected = []
     for n in range(PROCESSES):
         total = 0

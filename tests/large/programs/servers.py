@@ -56,7 +56,7 @@ def nginx(job):
                     check(fetch(f"{where}{i}.txt") == WORDS[:i * 1200 + 10], f"{where}{i}.txt is not what was written")
             server.send_signal(1)
         for process in bench:
-            shown = job.finish(process, timeout=60).text
+            shown = job.finish(process, timeout=600).text
             counted = re.search(r"(\d+) requests in", shown)
             check(counted and int(counted[1]) > 100 and "Non-2xx" not in shown, f"wrk says {shown}")
             job.note(f"{counted[1]} requests")
@@ -82,5 +82,6 @@ def memcached(job):
             while not stats.endswith(b"END\r\n"):
                 stats += sock.recv(65536)
         sets, dropped = (int(re.search(rb"STAT %s (\d+)" % name, stats)[1]) for name in (b"cmd_set", b"evictions"))
-        check(sets == 8 * 31000 and dropped > 0, f"memcached has counted {sets} values and dropped {dropped}")
-    return sets
+        # It does not count the few values for which it had no room at that moment.
+        check(8 * 31000 >= sets > 8 * 30900 and dropped > 0, f"memcached has counted {sets} values and dropped {dropped}")
+    return True
