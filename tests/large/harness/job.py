@@ -52,6 +52,8 @@ class Job:
 
     def find(self, name):
         """The path of a program that a package has brought; a pattern names one whose folder has a version."""
+        if name.startswith("./"):
+            return name  # of the run's folder
         found = sorted(pathlib.Path("/").glob(name[1:])) if name.startswith("/") else shutil.which(name, path=SEARCH_PATH)
         if not found:
             raise Failed(f"{name} is not installed")

@@ -54,7 +54,7 @@ def write_workspace(job):
     (root / "Cargo.toml").write_text(f"[workspace]\nresolver = \"2\"\nmembers = {members}\n[profile.release]\nlto = \"thin\"\n".replace("'", '"'))
 
 
-@program("cargo", serves={"cargo": 5000, "rustc": 50000, "app": 50}, prepare=write_workspace)
+@program("cargo", serves={"cargo": 5000, "rustc": 50000, "app": 1}, prepare=write_workspace)
 def cargo(job):
     """builds a workspace of six crates with and without optimisation, tests it and runs it, without a network"""
     job.run("cp", "-r", job.input / "workspace", "workspace")
@@ -91,7 +91,7 @@ def write_units(job):
     job.run("gcc", "-O0", "-o", job.input / "plain", *sorted(job.input.glob("*.c")))
 
 
-@program("gcc-lto", serves={"cc1": 20000, "lto1": 20000, "lto1-wpa": 0}, prepare=write_units)
+@program("gcc-lto", serves={"cc1": 1000, "lto1": 20000}, prepare=write_units)
 def gcc_lto(job):
     """compiles forty generated files for link-time optimisation, and links them in several processes"""
     sources = sorted(job.input.glob("*.c"))
