@@ -13,6 +13,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -187,6 +188,8 @@ def main():
     if not library.is_file():
         print(f"large: there is no library {library}", file=sys.stderr)
         return 2
+    for number in signal.SIGTERM, signal.SIGHUP:
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
     lines = []
     for each in wanted:
         lines.append(tried(each, arguments, library))

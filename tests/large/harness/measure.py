@@ -140,12 +140,14 @@ def in_process(action, library, seconds, report):
         finally:
             os._exit(status)
     end = time.monotonic() + seconds
-    while os.waitpid(child, os.WNOHANG)[0] == 0:
-        if time.monotonic() > end:
-            end_all()
-            return {"error": f"it has not ended after {seconds} s", "result": None}
-        time.sleep(0.05)
-    end_all()
+    try:
+        while os.waitpid(child, os.WNOHANG)[0] == 0:
+            if time.monotonic() > end:
+                return {"error": f"it has not ended after {seconds} s", "result": None}
+            time.sleep(0.05)
+    finally:
+        # Also when this process is told to end.
+        end_all()
     if not report.exists():
         return {"error": "the process that runs it has ended early", "result": None}
     return json.loads(report.read_text())
