@@ -62,7 +62,8 @@ def library_lines(folder, allowed):
     found = []
     for path in [*(folder / "logs").iterdir(), *(folder / "work").rglob("*.log")]:
         if path.is_file():
-            found += [line.strip()[:200] for line in path.read_text(errors="backslashreplace").splitlines() if "poolalloc:" in line]
+            lines = path.read_text(errors="backslashreplace").splitlines()
+            found += [line.strip()[:200] for line in lines if "poolalloc:" in line]
     return [line for line in found if not any(re.search(pattern, line) for pattern in allowed)]
 
 

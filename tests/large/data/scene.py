@@ -30,7 +30,8 @@ scene.cycles.samples = 8
 scene.cycles.use_denoising = False
 scene.render.resolution_x, scene.render.resolution_y, scene.render.resolution_percentage = 480, 300, 100
 depsgraph = bpy.context.evaluated_depsgraph_get()
-print("scene has", sum(len(each.evaluated_get(depsgraph).data.vertices) for each in bpy.data.objects if each.type == "MESH"), "vertices")
+meshes = [each.evaluated_get(depsgraph).data for each in bpy.data.objects if each.type == "MESH"]
+print("scene has", sum(len(mesh.vertices) for mesh in meshes), "vertices")
 for number in 1, 20:
     scene.frame_set(number)
     scene.render.filepath = f"{folder}/frame{number}.png"

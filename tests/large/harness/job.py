@@ -46,7 +46,7 @@ class Job:
         env = {"PATH": SEARCH_PATH, "HOME": f"{self.folder}/home", "TMPDIR": f"{self.folder}/tmp", "LC_ALL": "C.UTF-8",
                "TZ": "UTC", "TERM": "xterm", "SHELL": "/bin/bash", "USER": pwd.getpwuid(os.getuid()).pw_name}
         if self.preload:
-            env |= {key: value for key, value in os.environ.items() if key.startswith("POOLALLOC_") and key != "POOLALLOC_LIB"}
+            env |= {key: os.environ[key] for key in os.environ if key.startswith("POOLALLOC_") and key != "POOLALLOC_LIB"}
             env |= {"LD_PRELOAD": str(self.preload), "POOLALLOC_STATS": str(self.stats)}
         return env | (extra or {})
 
@@ -68,8 +68,9 @@ class Job:
             errors = files.enter_context(open(log + ".err", "wb"))
             if stdout is None:
                 stdout = files.enter_context(open(log + ".out", "wb"))
-            process = subprocess.Popen([self.find(arguments[0]), *arguments[1:]], env=self.environment(env), stdin=stdin,
-                                       cwd=cwd or self.folder, stdout=stdout, stderr=errors, start_new_session=True, **options)
+            process = subprocess.Popen([self.find(arguments[0]), *arguments[1:]], env=self.environment(env),
+                                       cwd=cwd or self.folder, stdin=stdin, stdout=stdout, stderr=errors,
+                                       start_new_session=True, **options)
         process.log = log
         return process
 
@@ -79,8 +80,8 @@ class Job:
             code = process.wait(timeout)
         except subprocess.TimeoutExpired:
             raise Failed(f"{process.args[0]} has not ended after {timeout} s") from None
-        output = Output(*(pathlib.Path(process.log + end).read_text(errors="backslashreplace") if os.path.exists(process.log + end)
-                          else "" for end in (".out", ".err")))
+        logs = pathlib.Path(process.log + ".out"), pathlib.Path(process.log + ".err")
+        output = Output(*(log.read_text(errors="backslashreplace") if log.exists() else "" for log in logs))
         if status is not None and code != status:
             ending = f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
             raise Failed(f"{' '.join(process.args)[:200]}: {ending}; {(output.errors or output.text)[-600:].strip()}")

@@ -101,7 +101,8 @@ class Watcher(threading.Thread):
 
 
 def measured(action, library):
-    """Runs action(look) in this process, where look() looks at what all processes need at that moment; its result, or what is wrong, and the figures."""
+    """Runs action(look) in this process, where look() looks at what all processes need at that moment. Its result, or what
+    is wrong, and the figures."""
     watcher = Watcher(library)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     result, error = None, None

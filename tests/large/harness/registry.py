@@ -20,8 +20,9 @@ class Program:
     """A program, and what must be true of a run under the library."""
     name: str
     work: typing.Callable
-    serves: dict             # for each executable, or pattern: the live blocks that a process of it must have had at the least; 0
-                             # where the program has an allocator of its own: there the library must have been loaded
+    # For each executable, or pattern: the live blocks that a process of it must have had at the least. 0 where the program
+    # has an allocator of its own: there the library must have been loaded.
+    serves: dict
     prepare: typing.Callable  # makes the input in job.input, under glibc, once for all runs; or None
     allowed: tuple           # patterns of lines of the library on standard error that are expected
     seconds: int             # after which a run has failed, whatever else the machine does meanwhile

@@ -63,7 +63,8 @@ def print_table(lines):
     table.add_column("served, live blocks at the peak; remarks", overflow="fold")
     for line in lines:
         style = {"passed": "green", "failed": "bold red"}.get(line.outcome, "yellow")
-        table.add_row(line.name, Text(line.outcome, style=style), *columns(line), Text("; ".join([problem[:200] for problem in line.problems] + line.notes)))
+        remarks = "; ".join([problem[:200] for problem in line.problems] + line.notes)
+        table.add_row(line.name, Text(line.outcome, style=style), *columns(line), Text(remarks))
     console = Console(width=width, highlight=False)
     console.print(table)
     passed = sum(line.outcome == "passed" for line in lines)

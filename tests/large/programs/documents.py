@@ -8,19 +8,21 @@ import html
 from harness.job import digest
 from harness.registry import check, program
 
-NAMESPACES = 'xmlns:of="urn:oasis:names:tc:opendocument:xmlns:of:1.2" ' + " ".join(f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{path}:1.0"' for name, path in (
-    ("office", "office"), ("text", "text"), ("table", "table"), ("style", "style")))
+URN = "urn:oasis:names:tc:opendocument:xmlns"
+NAMESPACES = " ".join(f'xmlns:{name}="{URN}:{name}:{version}"' for name, version in (
+    ("office", "1.0"), ("text", "1.0"), ("table", "1.0"), ("style", "1.0"), ("of", "1.2")))
 PARAGRAPHS = 1500
 ROWS = 6000
 
 
 def paragraph(number):
-    return f"Paragraph {number} & <its> text: " + " ".join(f"word{number * 31 % 977}x{k * k}" for k in range(25)) + f" end{number}."
+    words = " ".join(f"word{number * 31 % 977}x{k * k}" for k in range(25))
+    return f"Paragraph {number} & <its> text: {words} end{number}."
 
 
 def flat_document(kind, body):
     return (f'<?xml version="1.0" encoding="UTF-8"?><office:document {NAMESPACES} office:version="1.2" '
-            f'office:mimetype="application/vnd.oasis.opendocument.{"text" if kind == "text" else "spreadsheet"}">'
+            f'office:mimetype="application/vnd.oasis.opendocument.{kind}">'
             f"<office:body><office:{kind}>{body}</office:{kind}></office:body></office:document>")
 
 
@@ -42,7 +44,8 @@ def write_documents(job):
                     f'<table:table-cell table:formula="of:={above}+[.B{row}]"/>'
                     f'<table:table-cell table:formula="of:=CONCATENATE(&quot;n&quot;;[.B{row}])"/>'
                     f'<table:table-cell table:formula="of:=COUNTIF([.B$1:.B$400];[.B{row}])"/></table:table-row>')
-    (job.input / "sums.fods").write_text(flat_document("spreadsheet", f'<table:table table:name="sums">{"".join(rows)}</table:table>'))
+    table = f'<table:table table:name="sums">{"".join(rows)}</table:table>'
+    (job.input / "sums.fods").write_text(flat_document("spreadsheet", table))
 
 
 def expected_rows():

@@ -7,17 +7,17 @@ import re
 from harness.job import DATA, digest
 from harness.registry import check, program
 
-COLLECTORS = {"Serial": [], "Parallel": [], "G1": [], "Shenandoah": [], "Z": []}
+COLLECTORS = "Serial", "Parallel", "G1", "Shenandoah", "Z"
 
 
 @program("java", serves={"javac": 1000, "java": 5000})
 def java(job):
-    """compiles a program and runs it with each of five collectors: short and long lives, threads, direct buffers, zip, classes"""
+    """compiles a program and runs it with five collectors: threads, short and long lives, direct buffers, zip, classes"""
     job.run("javac", "-J-Xmx256m", "-d", job.folder, DATA / "Stress.java")
     sums = {}
     for collector in COLLECTORS:
-        shown = job.run("java", "-Xmx300m", f"-XX:+Use{collector}GC", "-XX:MaxDirectMemorySize=64m", "-Xlog:gc:gc.log", "-cp",
-                        job.folder, "Stress", "8", "12").text
+        shown = job.run("java", "-Xmx300m", f"-XX:+Use{collector}GC", "-XX:MaxDirectMemorySize=64m", "-Xlog:gc:gc.log",
+                        "-cp", job.folder, "Stress", "8", "12").text
         found = re.fullmatch(r"sum (-?\d+), 96 tasks\n", shown)
         check(found, f"{collector}: {shown[-300:]}")
         count = len(re.findall(r"GC\(\d+\) [PGC]", (job.folder / "gc.log").read_text()))
@@ -39,17 +39,18 @@ def node(job):
 def php(job):
     """runs generated files with and without the compiler of opcache, and with PHP's own allocator and malloc"""
     for k in range(60):
-        functions = "".join(f"function f{k}_{i}(array $a, int $n): int {{ $s = {i}; foreach ($a as $x) {{ $s = ($s * 31 + $x + $n) % 1000003; }} "
-                            f"return $s; }}\n" for i in range(40))
+        functions = "".join(f"function f{k}_{i}(array $a, int $n): int {{ $s = {i}; foreach ($a as $x) "
+                            f"{{ $s = ($s * 31 + $x + $n) % 1000003; }} return $s; }}\n" for i in range(40))
         (job.folder / f"part{k}.php").write_text(f"<?php\n{functions}")
     (job.folder / "main.php").write_text((DATA / "main.php").read_text())
+    compiler = ["opcache.enable_cli=1", "opcache.jit_buffer_size=64M", "opcache.jit=tracing"]
     shown = {}
-    for name, options, env in (("interpreter", ["-d", "opcache.enable_cli=0"], {}),
-                               ("opcache", ["-d", "opcache.enable_cli=1", "-d", "opcache.jit=0"], {}),
-                               ("compiler", ["-d", "opcache.enable_cli=1", "-d", "opcache.jit_buffer_size=64M", "-d", "opcache.jit=tracing"], {}),
-                               ("malloc", ["-d", "opcache.enable_cli=1"], {"USE_ZEND_ALLOC": "0"})):
-        opcache = ["-d", "zend_extension=opcache", "-d", "opcache.file_update_protection=0", "-d", "memory_limit=512M"]
-        shown[name] = job.run("php", *opcache, *options, "main.php", env=env).text
+    for name, settings, env in (("interpreter", ["opcache.enable_cli=0"], {}),
+                                ("opcache", ["opcache.enable_cli=1", "opcache.jit=0"], {}),
+                                ("compiler", compiler, {}),
+                                ("malloc", ["opcache.enable_cli=1"], {"USE_ZEND_ALLOC": "0"})):
+        settings = ["zend_extension=opcache", "opcache.file_update_protection=0", "memory_limit=512M", *settings]
+        shown[name] = job.run("php", *(word for each in settings for word in ("-d", each)), "main.php", env=env).text
     check(len(set(shown.values())) == 1 and re.fullmatch(r"[0-9a-f]{64} 2400\n", shown["malloc"]), f"{shown}")
     return shown["malloc"]
 
@@ -65,7 +66,8 @@ def rscript(job):
 @program("emacs", serves={"emacs*": 20000})
 def emacs(job):
     """compiles generated Lisp, edits a large buffer by regular expressions, sorts it, and exports an outline"""
-    functions = "".join(f'(defun f{i} (a b) "Doc {i}." (let ((x (list a b {i}))) (mapcar (lambda (y) (+ y {i})) x)))\n' for i in range(1500))
+    functions = "".join(f'(defun f{i} (a b) "Doc {i}." (let ((x (list a b {i}))) (mapcar (lambda (y) (+ y {i})) x)))\n'
+                        for i in range(1500))
     (job.folder / "functions.el").write_text(";;; -*- lexical-binding: t -*-\n" + functions)
     shown = job.run("emacs", "--batch", "--quick", "--load", DATA / "work.el").text
     check("sum 1124250" in shown and "done" in shown, shown[-300:])

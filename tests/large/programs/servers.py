@@ -7,7 +7,6 @@ import pathlib
 import pwd
 import re
 import socket
-import threading
 import urllib.request
 
 from harness.job import DATA, free_port
@@ -18,7 +17,8 @@ user {user}; worker_processes 3; daemon off; pid {folder}/pid; error_log {folder
 events {{ worker_connections 512; }}
 http {{
   access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f;
-  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s; gzip on; gzip_types text/plain; gzip_min_length 100; default_type text/plain;
+  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s; default_type text/plain;
+  gzip on; gzip_types text/plain; gzip_min_length 100;
   proxy_cache_path {folder}/cache keys_zone=pages:1m;
   server {{
     listen 127.0.0.1:{port}; root {folder}/files;
@@ -69,12 +69,14 @@ def nginx(job):
 def memcached(job):
     """takes, gives back and drops a quarter of a million values of eight clients, more than it has room for"""
     path = job.folder / "s"
-    with job.server(["memcached", "-s", path, "-m", "64", "-t", "4", "-I", "2m", "-u", pwd.getpwuid(os.getuid()).pw_name], path.exists,
-                    status=None):
-        clients = [job.start(["python3", DATA / "memcached_client.py", path, str(k)], env={"PYTHONMALLOC": "malloc"}) for k in range(8)]
+    user = pwd.getpwuid(os.getuid()).pw_name
+    with job.server(["memcached", "-s", path, "-m", "64", "-t", "4", "-I", "2m", "-u", user], path.exists, status=None):
+        clients = [job.start(["python3", DATA / "memcached_client.py", path, str(k)], env={"PYTHONMALLOC": "malloc"})
+                   for k in range(8)]
         for process in clients:
             shown = job.finish(process).text
-            check(re.fullmatch(r"\d+ right, \d+ dropped, 0 wrong\n", shown) and int(shown.split()[0]) > 1000, f"a client says {shown}")
+            is_right = re.fullmatch(r"\d+ right, \d+ dropped, 0 wrong\n", shown) and int(shown.split()[0]) > 1000
+            check(is_right, f"a client says {shown}")
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(str(path))
             sock.sendall(b"stats\r\n")

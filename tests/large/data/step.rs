@@ -1,0 +1,15 @@
+// One of many generic functions of a crate; @I@ is its number. What begins with `#[test]` goes into the crate's tests.
+pub fn step@I@<T: Into<u64> + Copy>(items: &[T], n: u64) -> u64 {
+    let mut map: HashMap<u64, Vec<Item>> = HashMap::new();
+    for (k, x) in items.iter().enumerate() {
+        let value: u64 = (*x).into() * (@I@ + 3) + n;
+        map.entry(value % 13).or_default().push(Item { name: format!("{}-{}", k, value), values: vec![value; k % 5] });
+    }
+    let sorted: BTreeMap<_, _> = map.into_iter().collect();
+    let weight = |each: &Item| each.values.iter().sum::<u64>() + each.name.len() as u64;
+    sorted.iter().map(|(key, list)| key * list.iter().map(weight).sum::<u64>()).sum()
+}
+#[test]
+fn step@I@_grows() {
+    assert!(step@I@(&[1u32, 2, 3], 5) < step@I@(&[1u32, 2, 300], 50));
+}
