@@ -64,7 +64,7 @@ def library_lines(folder, allowed):
         if path.is_file():
             lines = path.read_text(errors="backslashreplace").splitlines()
             found += [line.strip()[:200] for line in lines if "poolalloc:" in line]
-    return [line for line in found if not any(re.search(pattern, line) for pattern in allowed)]
+    return [line for line in dict.fromkeys(found) if not any(re.search(pattern, line) for pattern in allowed)]
 
 
 def serving(program, folder):
@@ -136,7 +136,7 @@ def compared(program, runs):
             values = [outcome[figure] for outcome in runs[side] if outcome.get(figure) is not None]
             if values:
                 line.figures[side, figure] = statistics.median(values)
-    line.notes = runs["library"][-1]["notes"] if runs["library"] else []
+    line.notes = runs["library"][-1]["notes"] + [f"under glibc {note}" for note in runs["glibc"][-1]["notes"]]
     if line.problems:
         line.outcome = "failed"
     return line

@@ -121,7 +121,7 @@ class Job:
             time.sleep(0.05)
 
     def note(self, text):
-        """Says something in the table, of a run under the library."""
+        """Says something in the table."""
         self.notes.append(text)
 
 

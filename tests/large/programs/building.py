@@ -45,7 +45,7 @@ def write_workspace(job):
     (root / "Cargo.toml").write_text(f'[workspace]\nresolver = "2"\nmembers = [{listed}]\n[profile.release]\nlto = "thin"\n')
 
 
-@program("cargo", serves={"cargo": 5000, "rustc": 50000, "app": 1}, prepare=write_workspace)
+@program("cargo", serves={"cargo": 1000, "rustc": 50000, "app": 1}, prepare=write_workspace)
 def cargo(job):
     """builds a workspace of five crates with and without optimisation, tests it and runs it, without a network"""
     job.run("cp", "-r", job.input / "workspace", "workspace")
