@@ -25,6 +25,8 @@ Figures* each_thread;
 Figures* seen;
 bool are_known;
 bool has_purge_thread;
+// Not with POOLALLOC_GUARD: blocks that malloc has ready for samples count as live all the time, guarded ones do not.
+bool is_comparable = false;
 
 struct Setting {
   const char* name;
@@ -127,6 +129,7 @@ void library_start() {
   free(p);
   if (&poolalloc_option_get == nullptr) return;
   char value[32];
+  is_comparable = poolalloc_option_get("guard", value, sizeof value) > 0 && strcmp(value, "0") == 0;
   has_purge_thread = poolalloc_option_get("purge_thread", value, sizeof value) > 0 && strcmp(value, "1") == 0;
   for (Setting& each : settings) poolalloc_option_get(each.name, each.value, sizeof each.value);
 }
@@ -192,7 +195,7 @@ void outside_measure() {
 }
 
 bool account_compare(const char* when, unsigned threads, Exact exact) {
-  if (!is_poolalloc()) return false;
+  if (!is_comparable) return false;
   const Account* sum = accounts_sum();
   figures_read(seen);
   const Figures& apart = *outside;
