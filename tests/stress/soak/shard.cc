@@ -131,13 +131,17 @@ void logs_tick(Shard& shard, uint64_t tick) {
   if (log.size < most) block_resize(log, log.size + shard.random.below(more + 1));
 }
 
+// The same ones each day: a few of them are a good part of all that is live.
 void large_tick(Shard& shard, uint64_t tick) {
   const double most = 2.0 * kMiB * shard.session_count / kSessions;
+  const bool is_midnight = tick % ticks_per_day() == 0;
+  if (is_midnight) shard.daily = Random{shard.seed};
   for (unsigned i = 0; i < kLarge; i++) {
-    if (shard.large_ends[i] > tick) continue;
+    if (shard.large_ends[i] > tick && !is_midnight) continue;
     block_drop(shard.large[i]);
-    shard.large[i] = block_take(log_uniform(shard.random, 70000, fmax(most, 200000)), shard.random);
-    shard.large_ends[i] = tick + log_uniform(shard.random, 1, fmax(2, ticks_per_day() / 8.0));
+    const size_t size = log_uniform(shard.daily, 70000, fmax(most, 200000));
+    shard.large_ends[i] = tick + log_uniform(shard.daily, 1, fmax(2, ticks_per_day() / 8.0));
+    shard.large[i] = block_take(size, shard.random);
   }
 }
 
@@ -182,7 +186,8 @@ void each_block(Shard& shard, Visit visit) {
 }  // namespace
 
 void shard_init(Shard& shard, uint64_t seed, double size) {
-  shard.random = Random{seed};
+  shard.seed = seed;
+  shard.random = shard.daily = Random{seed};
   shard.session_count = unsigned(kSessions * size);
   shard.sessions = own_array<Session>(shard.session_count);
   shard.session_ends = own_array<uint64_t>(shard.session_count);

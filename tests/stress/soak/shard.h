@@ -51,7 +51,9 @@ struct Service {
 extern Service service;
 
 struct Shard {
+  uint64_t seed;
   Random random;
+  Random daily;            // begins anew each day
   bool is_alone;           // it hands nothing to others: in a forked child
   Session* sessions;       // their number says how large all else is
   uint64_t* session_ends;  // 0: there is none
