@@ -1,7 +1,7 @@
 """Video and pictures: ffmpeg, ImageMagick, GIMP, Blender, Inkscape.
 
-Always holds: what is encoded or drawn is made by the program itself, and is the same in each run, byte by byte or pixel
-by pixel.
+Always holds: what is encoded or drawn is made by the program itself. It is the same in each run, byte by byte or pixel by
+pixel, but for encoders that are known to differ: these must come close to the original.
 """
 import hashlib
 import re
@@ -11,7 +11,7 @@ from PIL import Image
 from harness.job import DATA, digest
 from harness.registry import check, program
 
-FRAMES = 400
+FRAMES = 150
 
 
 def pixels(path):
@@ -29,27 +29,36 @@ def colours(path):
 
 @program("ffmpeg", serves={"ffmpeg": 500})
 def ffmpeg(job):
-    """encodes a generated film by x264 and AAC, makes VP9, Opus, MPEG-4 and FLAC of it, and scales it on many threads"""
+    """encodes a generated film by FFV1, x264, VP9, MPEG-4, AAC, Opus and FLAC, and scales it on many threads"""
     quiet = ["ffmpeg", "-nostdin", "-hide_banner", "-loglevel", "error", "-y"]
     exact = ["-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact"]
     job.run(*quiet, "-f", "lavfi", "-i", f"testsrc2=size=960x540:rate=25:duration={FRAMES // 25}", "-f", "lavfi",
-            "-i", f"sine=frequency=330:duration={FRAMES // 25}", "-c:v", "libx264", "-preset", "medium", "-c:a", "aac",
-            *exact, "film.mkv")
+            "-i", f"sine=frequency=330:duration={FRAMES // 25}", "-c:v", "ffv1", "-level", "3", "-slices", "4",
+            "-c:a", "flac", *exact, "film.mkv")
+    job.run(*quiet, "-i", "film.mkv", "-c:v", "libx264", "-preset", "medium", "-c:a", "aac", *exact, "small.mkv")
     job.run(*quiet, "-i", "film.mkv", "-vf", "scale=480:270", "-c:v", "libvpx-vp9", "-deadline", "realtime",
-            "-cpu-used", "8", "-b:v", "400k", "-c:a", "libopus", *exact, "small.webm")
+            "-cpu-used", "8", "-b:v", "800k", "-c:a", "libopus", *exact, "small.webm")
     wall = ("[0:v]split=4[a][b][c][d];[a]hflip[e];[b]negate[f];[c]boxblur=4[g];[d][e]hstack[h];[f][g]hstack[i];"
             "[h][i]vstack,scale=640:360")
     job.run(*quiet, "-i", "film.mkv", "-filter_complex", wall, "-c:v", "mpeg4", "-q:v", "4", "-c:a", "flac", "-strict", "-2",
             *exact, "wall.mkv")
-    found = {}
-    for name, width in ("film.mkv", 960), ("small.webm", 480), ("wall.mkv", 640):
+    found = []
+    for name, width in ("film.mkv", 960), ("small.mkv", 960), ("small.webm", 480), ("wall.mkv", 640):
         shown = job.run("ffprobe", "-v", "error", "-count_frames", "-show_entries",
                         "stream=codec_name,width,nb_read_frames", "-of", "compact", name).text
         is_right = f"width={width}" in shown and f"nb_read_frames={FRAMES}" in shown
         check(is_right, f"{name} is not what was asked for: {shown}")
-        frames = job.run(*quiet, "-i", name, "-f", "framemd5", "-").text
-        found[name] = [digest(job.folder / name), hashlib.sha256(frames.encode()).hexdigest()]
-    return found
+        found.append(shown)
+    # What x264 and VP9 make is not the same in each run, also under glibc: it depends on what memory holds that was never
+    # written to (MALLOC_PERTURB_ shows it), and on threads. It must look like the film.
+    for name, size in ("small.mkv", "960:540"), ("small.webm", "480:270"):
+        shown = job.run("ffmpeg", "-nostdin", "-hide_banner", "-i", name, "-i", "film.mkv", "-lavfi",
+                        f"[1:v]scale={size}[film];[0:v][film]psnr", "-f", "null", "-").errors
+        likeness = re.search(r"PSNR .* average:([\d.]+)", shown)
+        check(likeness and float(likeness[1]) > 25, f"{name} does not look like the film: {shown[-300:]}")
+    # Each stream by itself: in which order a file has the packets of two streams is a matter of time.
+    return found + [job.run(*quiet, "-i", name, "-map", stream, "-f", "md5", "-").text
+                    for name in ("film.mkv", "wall.mkv") for stream in ("0:v", "0:a")]
 
 
 @program("imagemagick", serves={"convert": 200})
