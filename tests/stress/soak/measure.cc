@@ -16,7 +16,7 @@ struct Bar {
   double spread_most;
   double back_least;
 };
-constexpr Bar kBars[] = {{60, 0.03, 0.5}, {10, 0.10, 0.5}, {0, INFINITY, -INFINITY}};
+constexpr Bar kBars[] = {{150, 0.03, 0.5}, {60, 0.05, 0.5}, {10, 0.10, 0.5}, {0, INFINITY, -INFINITY}};
 // What may stay when all has been freed: half of what there was, and what an allocator keeps anyway. After a trim: a
 // tenth.
 constexpr double kLeftMost = 0.5, kLeftAnyway = 16.0 * kMiB, kTrimmedMost = 0.1, kTrimmedAnyway = 8.0 * kMiB;
