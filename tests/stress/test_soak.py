@@ -1,8 +1,8 @@
 """The soak program, for seconds: a service whose days are all the same, with an account of its own.
 
 Always holds: days as short as these are not judged by how flat memory stays, which tests/stress/run_soak does; here the
-account must be equal to the library's statistics at every rest, all that can happen must have happened, memory must go back in
-the end, and what is planted must be noticed.
+account must be equal to the library's statistics at every rest, all that can happen must have happened, memory must go back
+in the end, and what is planted must be noticed.
 """
 import os
 import pathlib
