@@ -232,6 +232,21 @@ static void grown() {
   block = static_cast<char*>(realloc(block, most - 1));
   LAW(block != nullptr && block[most - 4096] == static_cast<char>((most - 1) / step));
   free(block);
+  // And by steps that end within a page.
+  for (size_t odd : {size_t{100}, size_t{3001}, size_t{50021}}) {
+    size_t size = 100000;
+    block = fill(malloc(size), size, 1);
+    for (int i = 0; i < 60; i++) {
+      block = static_cast<char*>(realloc(block, size + odd));
+      LAW(block != nullptr && is_filled(block, size, 1));
+      size += odd;
+      fill(block, size, 1);
+      if (i % 20 != 19) continue;
+      free(block);
+      block = fill(malloc(size), size, 1);
+    }
+    free(block);
+  }
 }
 
 static void shrunk() {
