@@ -14,6 +14,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "api/glibc_api.h"
@@ -366,6 +367,26 @@ TEST_F(StatisticsTest, MappingsHaveNamesWhereTheyAreWanted) {
   EXPECT_EQ(name_at(blocks[0]), "poolalloc:large");
   EXPECT_EQ(name_at(blocks[1]), "poolalloc:pools");
   EXPECT_EQ(name_at(blocks.back()), "poolalloc:pools");
+  for (void* block : blocks) api_free(block);
+}
+
+TEST_F(StatisticsTest, FreeBytesAreAllThatPoolsHaveBesideTheirLiveBlocks) {
+  std::vector<void*> blocks;
+  for (size_t size : {16, 100, 1000, 5000, 40000}) {
+    for (int i = 0; i < 500; i++) blocks.push_back(api_malloc(size));
+  }
+  for (size_t i = 0; i < blocks.size(); i++) {
+    if (i % 7 != 0) api_free(std::exchange(blocks[i], nullptr));
+  }
+  for (int round = 0; round < 2; round++) {
+    Census census;
+    census_take(census);
+    const poolalloc_stats stats = stats_gather();
+    EXPECT_EQ(stats.free_bytes, census.free_bytes + census.hidden_bytes + census.untouched_bytes);
+    EXPECT_GT(census.untouched_bytes, 0u);
+    EXPECT_EQ(stats.live_bytes, census.live_bytes + census.under_way_bytes);
+    api_malloc_trim(0);
+  }
   for (void* block : blocks) api_free(block);
 }
 
