@@ -4,6 +4,8 @@ Always holds: the project itself is only read. A copy stays for the next run, wh
 since; whatever a run was doing when it ended, the next one finds out by comparing files. A command that takes longer
 than its limit is ended with all that it has started.
 """
+import collections
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -35,6 +37,19 @@ class Ended:
     is_late: bool = False
 
 
+def descendants(process):
+    """The processes that a process has started, and those that these have."""
+    listing = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    children = collections.defaultdict(list)
+    for line in listing.splitlines():
+        child, parent = map(int, line.split())
+        children[parent].append(child)
+    found = list(children[process])
+    for each in found:
+        found += children[each]
+    return found
+
+
 def run(command, limit, cwd, env=None):
     started = time.monotonic()
     child = subprocess.Popen(list(map(str, command)), cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -44,7 +59,9 @@ def run(command, limit, cwd, env=None):
         text, _ = child.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
         is_late = True
-        os.killpg(child.pid, signal.SIGKILL)
+        for process in [child.pid, *descendants(child.pid)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
         text, _ = child.communicate()
     return Ended(child.returncode, text, time.monotonic() - started, is_late)
 
