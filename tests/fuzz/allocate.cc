@@ -97,6 +97,7 @@ Block* allocate(Lane& lane, const Kind& kind, const Step& step, size_t size) {
   expect(errno == kErrno, "a request that was met has changed errno", p, request.size);
   if (kind.is_cleared) zeros_check(p, request.size, "calloc is not zero");
   Block about{.asked = request.size, .alignment = request.alignment, .maker = kind.maker, .heap = uint8_t(heap)};
+  about.is_large = is_large_for(request.alignment);
   about.is_cleared = kind.is_cleared;
   return block_add(p, about);
 }

@@ -136,6 +136,7 @@ void do_heap_allocate(Lane& lane, const Step& step) {
     const bool is_cleared = make == 2;
     if (is_cleared) zeros_check(p, request.size, "heap_calloc is not zero");
     Block about{.asked = request.size, .alignment = request.alignment, .heap = uint8_t(heap)};
+    about.is_large = is_large_for(request.alignment);
     about.is_cleared = is_cleared;
     slot = block_add(p, about);
   }

@@ -211,8 +211,8 @@ void look_at_live(const Census& wanted) {
   expect(is_within(blocks, all, below, above), "more blocks are live than the trace has", nullptr, blocks - all);
   if (settings.is_hardened) return;
   expect(bytes == wanted.all.bytes || below != 0, "as many blocks are live, but not as many bytes", nullptr, bytes);
-  expect(figure("large", "live_blocks") == wanted.of[kClasses].blocks,
-         "large blocks are live that are not the trace's");
+  const uint64_t large = figure("large", "live_blocks");
+  expect(large == wanted.of[kClasses].blocks, "other large blocks are live than the trace has", nullptr, large);
   each_row("classes", [&](const char* row, const char* end) {
     const uint64_t size = number_behind(row, end, "size"), live = number_behind(row, end, "live");
     const uint64_t slack = size <= 1024 ? at_hand + others_change : 0;

@@ -96,7 +96,8 @@ Block* resize(Block* block, const Way& way, const Step& step, unsigned i) {
   // Where there was no memory for a smaller block the hardened library's is as large as before.
   if (settings.is_hardened && p == r.old.p && r.size < r.old.usable) about.asked = r.old.usable;
   about.alignment = way.is_aligned ? r.alignment : stays ? r.old.alignment : 16;
-  about.is_large = p == r.old.p && r.old.is_large;
+  // A block of a pool that stays may happen to have any alignment.
+  about.is_large = p == r.old.p ? r.old.is_large : is_large_for(about.alignment);
   about.is_cleared = way.is_recalloc;
   return block_add(p, about);
 }

@@ -117,7 +117,7 @@ Block* shadow_add(void* p, const Block& about) {
     *block = about;
     block->p = static_cast<char*>(p);
     block->usable = usable;
-    block->is_large |= usable > 65536 || about.alignment > 65536;
+    block->is_large |= usable > 65536;
     block->stamp = ++stamps * 1000003;
     interval_add(block);
   }

@@ -48,6 +48,8 @@ inline constexpr unsigned kBlocksMost = kLanes * kSlots + kShared + 64;
 
 // Forgets all.
 void shadow_clear();
+// Whether a new block with this alignment is none of a pool, however small it is.
+inline bool is_large_for(size_t alignment) { return alignment > 65536; }
 // A new block: aligned, at least as large as asked for, beside all others. It is filled.
 Block* shadow_add(void* p, const Block& about);
 // The interval of a block goes, or comes back. Between the two the record is the caller's, and memory may have another
