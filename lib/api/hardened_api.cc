@@ -36,7 +36,10 @@ void* realloc_hardened(void* p, size_t size) {
   const bool is_enough = size <= old_size;
   if (moved == nullptr)
     moved = is_enough ? hardened_alloc(size, kBlockAlignment, Maker::malloc) : malloc_hardened(size, Maker::malloc);
-  if (moved == nullptr) return is_enough ? p : nullptr;
+  if (moved == nullptr) {
+    if (is_enough) hardened_shrink(p, size);
+    return is_enough ? p : nullptr;
+  }
   memcpy(moved, p, old_size < size ? old_size : size);
   hardened_free(p, Caller::realloc, kUnsaid);
   return moved;

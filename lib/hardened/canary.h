@@ -32,6 +32,9 @@ PA_INLINE void canary_set(char* from, char* end) {
   }
 }
 
+// The same where a block in use has become smaller.
+inline void canary_spread(char* from, char* end) { memset(from, int(kCanaryWord & 0xff), size_t(end - from)); }
+
 // Whether the canary is still in [from, end).
 PA_INLINE bool canary_is_whole(const char* from, const char* end) {
   if (from == end) return true;

@@ -298,6 +298,21 @@ bool hardened_expand(void* p, size_t size) {
   return size == before || (size > before && large_block_grow(p, size));
 }
 
+void hardened_shrink(void* p, size_t size) {
+  const BlockPool* pool = pool_find(p);
+  if (pool == nullptr) {
+    if (!no_bytes_find(p).is_ours) large_block_shrink(p, size);
+    return;
+  }
+  const PoolBlock block = block_at(p, pool);
+  const Record before = record_unpack(p, block.word().load_acquire());
+  const uint64_t word = record_pack(p, {RecordState::live, before.maker, size});
+  // The canary first: who looks at it from a block beside it finds it whole by either record.
+  canary_spread(block.start + size, block.end());
+  block.word().store_release(word);
+  if (Quarantine* own = quarantine_of_thread; own != nullptr && own->given.start == block.start) own->given_word = word;
+}
+
 void* hardened_block_in(void* start, size_t* size) { return large_block_in(start, size); }
 
 void hardened_discard(void* start) {

@@ -34,6 +34,8 @@ void* hardened_alloc(size_t size, size_t alignment, Maker maker);
 void hardened_free(void* p, Caller caller, size_t said_size);
 // Makes a block larger where it is; false: it would have to move, as where it is made smaller.
 bool hardened_expand(void* p, size_t size);
+// Notes that a block in use, which stays where it is, has become smaller.
+void hardened_shrink(void* p, size_t size);
 // Frees the large block in the extent that starts there, whoever has made it; and where such a block is, and its size.
 void hardened_discard(void* start);
 void* hardened_block_in(void* start, size_t* size);

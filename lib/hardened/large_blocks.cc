@@ -164,6 +164,20 @@ bool large_block_grow(void* p, size_t size) {
   return true;
 }
 
+void large_block_shrink(void* p, size_t size) {
+  char *start = start_of(p), *block = static_cast<char*>(p);
+  const uint64_t note = extent_note(start);
+  const size_t front = note_front(note), page = os_page_size();
+  Record record = note_unpack(note, size_t(block - start));
+  const size_t before = round_up(record.size, page), now = round_up(size, page);
+  canary_spread(block + size, block + now);
+  record.size = size;
+  if (!extent_change_note(start, note, note_pack(front, record, note_grown(note)))) return;
+  // What may be refused where there is no memory.
+  if (before > now) os_protect(block + now, before - now, false);
+  usage_kept.large_around.add_relaxed(int64_t(before - now));
+}
+
 LargeBlock large_block_find(const void* p) {
   const char* start = start_of(p);
   if (start == nullptr) return {};

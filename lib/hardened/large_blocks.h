@@ -18,6 +18,9 @@ void* large_block_alloc_growing(const void* p, size_t size);
 // Makes the block larger where it is; false: it has no room, or is not in use.
 bool large_block_grow(void* p, size_t size);
 
+// Notes that a block in use, which stays where it is, has become so much smaller.
+void large_block_shrink(void* p, size_t size);
+
 struct LargeBlock {
   bool is_there;  // a block starts at p, in use or freed
   Record record;  // state free: it was freed

@@ -8,7 +8,7 @@ import collections
 Set = collections.namedtuple("Set", "name library environment shares_process", defaults=({}, False))
 
 SETS = [
-    Set("plain", "ordinary"),
+    Set("plain", "ordinary", {"DISABLE": "another-program"}),
     Set("one process", "ordinary", shares_process=True),
     Set("eager", "ordinary", {"PURGE": "eager", "NAMES": "1", "VERBOSE": "1"}),
     Set("huge pages", "ordinary", {"HUGE_PAGES": "always", "PURGE_FLOOR": "0"}),

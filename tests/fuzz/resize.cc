@@ -93,8 +93,6 @@ Block* resize(Block* block, const Way& way, const Step& step, unsigned i) {
   shadow_give_up(block);
   const bool stays = way.is_expand && p == r.old.p;
   Block about{.asked = r.size, .maker = r.old.maker, .heap = uint8_t(heap)};
-  // Where there was no memory for a smaller block the hardened library's is as large as before.
-  if (settings.is_hardened && p == r.old.p && r.size < r.old.usable) about.asked = r.old.usable;
   about.alignment = way.is_aligned ? r.alignment : stays ? r.old.alignment : 16;
   // A block of a pool that stays may happen to have any alignment.
   about.is_large = p == r.old.p ? r.old.is_large : is_large_for(about.alignment);

@@ -253,7 +253,8 @@ TEST_F(Large, AnEarlierPoolsMemoryIsZeroInCalloc) {
 }
 
 TEST_F(Large, TheHardLimitIsWhatMayBeInUseAndNoByteLess) {
-  for (size_t size : {100 * kKiB, 1 * kMiB, 6 * kMiB}) {
+  for (size_t wanted : {100 * kKiB, 1 * kMiB, 6 * kMiB}) {
+    const size_t size = round_up(wanted, os_page_size());
     retention_policy.hard.store_relaxed(bytes_in_use() + int64_t(size));
     errno = 0;
     EXPECT_EQ(api_malloc(size + 1), nullptr);

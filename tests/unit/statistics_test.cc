@@ -331,7 +331,7 @@ TEST_F(StatisticsTest, NameHeapsOfTheProgramInJson) {
   ASSERT_NE(heap, nullptr);
   ASSERT_NE(poolalloc_heap_alloc(heap, 1000), nullptr);
   const std::string text = json_text();
-  EXPECT_NE(text.find(R"("kind":"program","name":"a \"name\"?","pools":1)"), std::string::npos) << text;
+  EXPECT_NE(text.find(R"("kind":"program","name":"a \"name\"?","thread":0,"pools":1)"), std::string::npos) << text;
   poolalloc_heap_delete(heap);
 }
 
