@@ -64,7 +64,7 @@ void* public_alloc(size_t size, size_t alignment) {
 void* chained_new(size_t size) { return chained_new_aligned(size, 0); }
 void* chained_new_aligned(size_t size, size_t alignment) {
   void* block = public_alloc(size, alignment);
-  return block != nullptr ? block : new_failed(size, alignment, Maker::malloc);
+  return block != nullptr ? block : new_failed(size, alignment, Maker::malloc, nullptr);
 }
 void* chained_new_array(size_t size) { return _Znwm(size); }
 void* chained_new_array_aligned(size_t size, size_t alignment) { return _ZnwmSt11align_val_t(size, alignment); }

@@ -21,6 +21,8 @@
 #include "os/os.h"
 #include "os/system_call.h"
 
+extern "C" int poolalloc_find_object(void* address, dl_find_object* found);
+
 // Where this library begins and ends in memory: the linker's symbols.
 extern "C" {
 __attribute__((visibility("hidden"))) extern const char __ehdr_start[];
@@ -267,7 +269,12 @@ void os_stack_take(StackTrace& trace, uintptr_t from) {
 
 unsigned os_stack_take(uintptr_t* frames, unsigned most, uintptr_t from) {
   Walk walk{frames, most, from};
-  _Unwind_Backtrace(walk_step, &walk);
+  // The unwinder gives up the program where it does not find this very code, as in the child of a fork (object_around).
+  if (dl_find_object own; poolalloc_find_object(reinterpret_cast<void*>(&walk_step), &own) == 0) {
+    _Unwind_Backtrace(walk_step, &walk);
+  } else {
+    walk.frame = address_of(__builtin_frame_address(0));
+  }
   // Where there are no tables the last function's frame leads on.
   for (uintptr_t frame = walk.frame; !walk.is_done && is_frame(frame);) {
     const uintptr_t* words = pointer_to<const uintptr_t>(frame);

@@ -149,3 +149,11 @@ def test_children_of_a_raw_clone_are_whole(cloned, children, largest):
     # COMPAT 95: none hangs or ends badly, and the parent notices nothing, as under glibc
     assert cloned(children, largest, preload=False) == (0, 0)
     assert cloned(children, largest) == (0, 0)
+
+
+def test_what_a_forked_child_does_wrong_is_said_to_the_end(run, build):
+    # Also with whose functions: where ld.so's lock may be taken for ever, by frame pointers.
+    result = run([build("misuse_in_child.c", "-fno-omit-frame-pointer")])
+    lines = result.err.splitlines()
+    assert result.rc == 0 and "free already" in lines[0] and "POOLALLOC_MISUSE=warn" in lines[-1], result
+    assert len(lines) > 2 and all(line.startswith("poolalloc:   #") for line in lines[1:-1]), result
