@@ -119,8 +119,10 @@ size_t extents_purge(size_t excess, bool* refused);
 size_t extents_dirty_size();
 // Unmaps all free extents; whether there were any.
 bool extents_unmap();
-// Address space is limited: none is kept that is clean. When the library starts.
+// Address space is limited: from here on none is kept that is clean, and trimming gives all of it back. At start-up, as
+// a sandbox may forbid to ask later.
 void extents_note_limit();
+bool extents_space_is_limited();
 
 // Tells the kernel what those are that there are already (os_name).
 void extents_name();

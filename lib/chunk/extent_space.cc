@@ -27,7 +27,7 @@ constexpr size_t kGrowthMost = size_t{256} << 20;
 // Clean free address space that is kept: as much as is in use, and at least so much. What is unmapped is not known to
 // have been needed before, when it comes again. Where address space is limited, others need it more.
 constexpr int64_t kCleanKept = int64_t{256} << 20;
-constinit bool has_little_space = false;
+constinit bool is_limited = false;
 // The least that is worth a system call that unmaps or purges it, if there is more.
 constexpr size_t kUnmapLeast = size_t{4} << 20;
 constexpr size_t kPurgeLeast = size_t{256} << 10;
@@ -301,7 +301,7 @@ bool unmap_all(ExtentBins& bins) {
 
 // Whether there is clean address space enough without an extent of that size.
 bool is_spare(size_t size) {
-  int64_t kept = has_little_space ? 0 : higher(accounts.in_use.load_relaxed(), kCleanKept);
+  int64_t kept = is_limited ? 0 : higher(accounts.in_use.load_relaxed(), kCleanKept);
   return size >= kUnmapLeast && extent_space.totals.clean_free + int64_t(size) > kept;
 }
 
@@ -322,7 +322,8 @@ TakenExtent take_oldest(size_t excess) {
 
 }  // namespace
 
-void extents_note_limit() { has_little_space = true; }
+void extents_note_limit() { is_limited = true; }
+bool extents_space_is_limited() { return is_limited; }
 
 size_t extents_purge(size_t excess, bool* refused) {
   TakenExtent taken;

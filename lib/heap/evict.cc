@@ -233,8 +233,7 @@ void heap_trim_all() {
   }
   heap_evict_others();
   purge_all();
-  // Address space goes back, too: where that is limited, other mappings get it.
-  extents_unmap();
+  if (extents_space_is_limited()) extents_unmap();
 }
 
 // Acquire, and release: what goes with it.

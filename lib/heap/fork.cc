@@ -225,10 +225,8 @@ void heap_fork_child() {
   accounts_rebuild();
   purge_thread_forget();
   program_targets_inherit();
-  if (heap_is_usable(thread_heap)) {
-    thread_heap->thread_number = os_thread_number_known();
-    meter_reseed(*thread_heap);
-  }
+  heap_note_single_thread();
+  if (heap_is_usable(thread_heap)) meter_reseed(*thread_heap);
   if (fork_depth != 0) {
     fork_depth--;
     return;

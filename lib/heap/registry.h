@@ -29,6 +29,9 @@ struct HeapRegistry {
 
 extern constinit HeapRegistry registry;
 
+// Where there is one thread: notes by which number the system knows it.
+void heap_note_single_thread();
+
 // A new heap, locked, at the front of an object of so many bytes, which are zero else; nullptr: no memory.
 // registry.lock held.
 Heap* heap_create(size_t size);

@@ -94,6 +94,9 @@ struct EarlyHeap {
 };
 constinit EarlyHeap early{nullptr, 0, false};
 
+// Of a process's only thread, from its start: a sandbox may forbid the system call later.
+constinit uint32_t single_thread_number = 0;
+
 void orphan_push(Heap* heap) {
   LockGuard guard(registry.lock);
   heap->gate->next_orphan = registry.orphans;
@@ -229,10 +232,15 @@ Heap* heap_attach() {
   }
   PA_PROBE1(heap_attach, heap);
   if (!early.started && early.heap == nullptr) early = EarlyHeap{heap, os_thread_id(), false};
-  heap->thread_number = os_thread_number_known();
+  heap->thread_number = os_has_threads() ? os_thread_number_known() : single_thread_number;
   // May allocate, which works from here on. Should it fail, the heap stays with the ended thread.
   if (has_key) pthread_setspecific(registry.key, heap);
   return thread_heap;
+}
+
+void heap_note_single_thread() {
+  single_thread_number = os_thread_number();
+  if (heap_is_usable(thread_heap)) thread_heap->thread_number = single_thread_number;
 }
 
 void heap_start() {
@@ -243,7 +251,7 @@ void heap_start() {
   }
   lock_of_copy.store_relaxed(heap_copy_found);
   if (thread_heap == nullptr && early.thread == os_thread_id()) thread_heap = early.heap;
-  if (heap_is_usable(thread_heap)) thread_heap->thread_number = os_thread_number_known();
+  heap_note_single_thread();
   early = EarlyHeap{nullptr, 0, true};
 }
 

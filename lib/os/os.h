@@ -91,7 +91,8 @@ inline uintptr_t os_thread_id() {
 }
 // The number by which the system knows the calling thread, and debuggers name it.
 unsigned os_thread_number();
-// The same as libc remembers it, without a system call; 0: it does not know it yet.
+// The same as libc remembers it, without a system call; 0: not known. Where there are threads: before, whoever has put
+// himself in the place of libc's function may not be ready.
 unsigned os_thread_number_known();
 // Identifies the process; changes in the child of a fork.
 int os_process_id();

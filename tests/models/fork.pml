@@ -46,7 +46,7 @@
  *   lib/heap/fork.cc orphans_drain 1f86010c6248
  *   lib/heap/fork.cc heap_fork_prepare dad6785b9ff1
  *   lib/heap/fork.cc heap_fork_parent db5d03e59bf4
- *   lib/heap/fork.cc heap_fork_child 8ce13ecb4fe0
+ *   lib/heap/fork.cc heap_fork_child cd6d178a6fa1
  *   lib/heap/evict.cc heap_evict 345bc624190e
  */
 #define STDIO 2

@@ -1,9 +1,7 @@
 /* freed_space <MiB> <blocks>: blocks of so many MiB in all are freed; then the program maps as much itself, which its limit
- * of address space does not allow twice. With TRIM it asks malloc_trim for it, without it the limit was there from the start.
+ * of address space does not allow twice. With TRIM it asks malloc_trim for it.
  * Always: as under the C library, the freed blocks' addresses can be had again by others. */
 #include "check.h"
-
-#include <sys/resource.h>
 
 static int can_map(size_t size) {
   void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -15,10 +13,6 @@ int main(int argc, char **argv) {
   const size_t total = strtoul(argv[1], NULL, 10) * MIB;
   const int count = atoi(argv[2]);
   static char *blocks[1000];
-#ifdef TRIM
-  struct rlimit limit = {total * 3 / 2 + 64 * MIB, RLIM_INFINITY};
-  LAW(setrlimit(RLIMIT_AS, &limit) == 0, "setrlimit");
-#endif
   for (int round = 0; round < 3; round++) {
     LAW(can_map(total), "there was no room in round %d", round);
     for (int i = 0; i < count; i++) {
