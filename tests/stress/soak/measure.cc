@@ -17,8 +17,8 @@ struct Bar {
   double back_least;
 };
 constexpr Bar kBars[] = {{150, 0.03, 0.5}, {60, 0.05, 0.5}, {10, 0.10, 0.5}, {0, INFINITY, -INFINITY}};
-// What may stay when all has been freed: half of what there was, and what an allocator keeps anyway. After a trim: a
-// tenth.
+// What may stay when all has been freed: half of what there was, and what an allocator keeps anyway; of a short day
+// nearly all, because what goes back by itself takes seconds to do so. After a trim: a tenth.
 constexpr double kLeftMost = 0.5, kLeftSoon = 0.95, kLeftAnyway = 16.0 * kMiB, kTrimmedMost = 0.1,
                  kTrimmedAnyway = 8.0 * kMiB;
 
@@ -75,7 +75,7 @@ bool memory_is_good(const AtEnd& at_end) {
   demand(spread <= asked.spread_most, "NOT FLAT: the same evening takes more memory, or less, from day to day");
   demand(back >= asked.back_least, "NOT GIVEN BACK: too much of what the last burst of a day took");
   const double evening = measured[days - 1].resident;
-  // What goes back by itself takes seconds to do so.
+
   const bool is_judged = asked.spread_most < INFINITY;
   const double left_most = is_judged ? evening * kLeftMost + kLeftAnyway : evening * kLeftSoon;
   demand(double(at_end.resident) < left_most, "NOT GIVEN BACK: too much when all was freed");
