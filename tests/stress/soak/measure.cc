@@ -75,7 +75,6 @@ bool memory_is_good(const AtEnd& at_end) {
   demand(spread <= asked.spread_most, "NOT FLAT: the same evening takes more memory, or less, from day to day");
   demand(back >= asked.back_least, "NOT GIVEN BACK: too much of what the last burst of a day took");
   const double evening = measured[days - 1].resident;
-
   const bool is_judged = asked.spread_most < INFINITY;
   const double left_most = is_judged ? evening * kLeftMost + kLeftAnyway : evening * kLeftSoon;
   demand(double(at_end.resident) < left_most, "NOT GIVEN BACK: too much when all was freed");
