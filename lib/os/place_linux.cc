@@ -256,11 +256,13 @@ namespace {
 // ld.so's function, which takes no lock; nullptr: not known. Synchronization: written once, before there are threads.
 using FindObject = int (*)(void* address, dl_find_object* found);
 constinit FindObject find_object = nullptr;
-}  // namespace
 
 // A static program, which has no ld.so, has an unwinder of its own, too.
+bool is_static() { return getauxval(AT_BASE) == 0; }
+}  // namespace
+
 void os_stack_start() {
-  if (getauxval(AT_BASE) != 0) find_object = reinterpret_cast<FindObject>(dlsym(RTLD_DEFAULT, "_dl_find_object"));
+  if (!is_static()) find_object = reinterpret_cast<FindObject>(dlsym(RTLD_DEFAULT, "_dl_find_object"));
 }
 
 void os_stack_take(StackTrace& trace, uintptr_t from) {
@@ -270,7 +272,8 @@ void os_stack_take(StackTrace& trace, uintptr_t from) {
 unsigned os_stack_take(uintptr_t* frames, unsigned most, uintptr_t from) {
   Walk walk{frames, most, from};
   // The unwinder gives up the program where it does not find this very code, as in the child of a fork (object_around).
-  if (dl_find_object own; poolalloc_find_object(reinterpret_cast<void*>(&walk_step), &own) == 0) {
+  dl_find_object own;
+  if (is_static() || poolalloc_find_object(reinterpret_cast<void*>(&walk_step), &own) == 0) {
     _Unwind_Backtrace(walk_step, &walk);
   } else {
     walk.frame = address_of(__builtin_frame_address(0));

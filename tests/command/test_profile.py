@@ -359,7 +359,6 @@ def test_a_leak_report_finds_exactly_what_is_lost(compiled, tmp_path):
     assert "still in use at its end, and something points there:" in result.stderr
 
 
-@pytest.mark.xfail(strict=False, reason="the library's own words are taken for the program's, and blocks for reachable")
 def test_a_static_programs_variables_are_told_from_the_librarys(compiled, tmp_path):
     static = compiled(LEAKING, "-static", str(ROOT / "build/release/libpoolalloc.a"))
     subprocess.run([static], env={"POOLALLOC_PROFILE": f"leaks:{tmp_path}/s.pb.gz"}, check=True, timeout=60)
