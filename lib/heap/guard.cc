@@ -194,8 +194,9 @@ bool guard_has(const void* p, size_t* size) {
   const GuardSlot* slot = slot_around(address_of(p));
   // Acquire: the record.
   if (slot == nullptr || state_of(slot->word.load_acquire()) != GuardState::live) return false;
+  if (slot->record.address != address_of(p)) return false;
   *size = slot->record.size;
-  return slot->record.address == address_of(p);
+  return true;
 }
 
 GuardView guard_look(uintptr_t address) {

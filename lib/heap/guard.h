@@ -85,7 +85,7 @@ inline bool guard_owns(const void* p) { return address_of(p) - guard.start < gua
 void* guard_alloc(size_t size, uint64_t random);
 // Frees the block at p, an address in the region, or says what is wrong. Any thread.
 void guard_free(void* p, Caller caller);
-// Whether a block that is in use starts at p, and its size.
+// Whether a block that is in use starts at p, and its size, which is left alone otherwise.
 bool guard_has(const void* p, size_t* size);
 
 // What is known of the block whose slot the address is in, or of the nearest one if it is between two. The state is

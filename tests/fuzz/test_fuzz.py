@@ -21,7 +21,7 @@ CORPUS = HERE / "corpus"
 LIBRARIES = {"ordinary": BUILD / "libpoolalloc.so", "secure": BUILD / "libpoolalloc-secure.so"}
 # Sets of the chaos build are for run; some of the others are enough here.
 REPLAYED = [options for options in option_sets.SETS if options.name in (
-    "plain", "one process", "eager", "limited", "profile", "secure", "secure, one process")]
+    "plain", "one process", "eager", "limited", "guard", "profile", "secure", "secure, one process")]
 
 
 def replay(folder, options, *arguments, traces=(CORPUS,)):

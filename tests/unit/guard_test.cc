@@ -161,6 +161,21 @@ TEST_F(GuardTest, MisuseIsCountedAndDoesNothing) {
   misuse_policy.store_relaxed(MisusePolicy::abort);
 }
 
+TEST_F(GuardTest, AnAddressInsideABlockIsNoBlock) {
+  misuse_policy.store_relaxed(MisusePolicy::ignore);
+  foreign_policy.store_relaxed(ForeignPolicy::ignore);
+  char* p = alloc(40);
+  EXPECT_EQ(api_usable_size(p), 40u);
+  for (int offset : {1, 3, 16, 39}) {
+    EXPECT_EQ(api_usable_size(p + offset), 0u);
+    EXPECT_EQ(api_realloc(p + offset, 100), nullptr);
+    EXPECT_FALSE(api_expand(p + offset, 1));
+  }
+  release(p);
+  misuse_policy.store_relaxed(MisusePolicy::abort);
+  foreign_policy.store_relaxed(ForeignPolicy::warn);
+}
+
 TEST_F(GuardTest, ReallocKeepsBytes) {
   for (size_t size : {size_t{1}, size_t{50}, size_t{4000}, size_t{100'000}}) {
     char* p = alloc(50);
