@@ -115,10 +115,10 @@ UNUSED static int all_zero(const void *block, size_t size) {
   return bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0;
 }
 
-/* A number out of /proc/self/status, such as status_field("VmRSS:") in KiB or status_field("Threads:"). */
-UNUSED static long status_field(const char *name) {
+/* A number out of a file of /proc; -1: there is none of that name. */
+UNUSED static long proc_field(const char *path, const char *name) {
   char text[8192];
-  int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return -1;
   ssize_t used = read(fd, text, sizeof text - 1);
   close(fd);
@@ -126,6 +126,16 @@ UNUSED static long status_field(const char *name) {
   text[used] = 0;
   const char *found = strstr(text, name);
   return found ? strtol(found + strlen(name), NULL, 10) : -1;
+}
+
+/* Such as status_field("VmRSS:") in KiB or status_field("Threads:"). */
+UNUSED static long status_field(const char *name) { return proc_field("/proc/self/status", name); }
+
+/* KiB of all mappings together, such as rollup_kib("Private_Dirty:"). */
+UNUSED static long rollup_kib(const char *name) {
+  long kib = proc_field("/proc/self/smaps_rollup", name);
+  LAW(kib >= 0, "no %s in smaps_rollup", name);
+  return kib;
 }
 
 UNUSED static long rss_kib(void) { return status_field("VmRSS:"); }

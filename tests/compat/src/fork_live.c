@@ -8,17 +8,7 @@ enum { kMost = 1000000 };
 static size_t *blocks[kMost], sizes[kMost];
 static long count;
 
-static long private_kib(void) {
-  char text[4096];
-  int file = open("/proc/self/smaps_rollup", O_RDONLY);
-  LAW(file >= 0, "no smaps_rollup");
-  ssize_t used = read(file, text, sizeof text - 1);
-  close(file);
-  text[used > 0 ? used : 0] = 0;
-  const char* found = strstr(text, "Private_Dirty:");
-  LAW(found, "no Private_Dirty");
-  return strtol(found + 14, NULL, 10);
-}
+static long private_kib(void) { return rollup_kib("Private_Dirty:"); }
 
 static void make(long i, size_t size) {
   LAW((blocks[i] = malloc(size)), "malloc(%zu)", size);

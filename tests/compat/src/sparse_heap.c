@@ -6,17 +6,6 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
-static long rollup(const char* name) {
-  char text[4096];
-  int file = open("/proc/self/smaps_rollup", O_RDONLY);
-  LAW(file >= 0, "no smaps_rollup");
-  ssize_t used = read(file, text, sizeof text - 1);
-  close(file);
-  text[used > 0 ? used : 0] = 0;
-  const char* found = strstr(text, name);
-  return found ? strtol(found + strlen(name), NULL, 10) : -1;
-}
-
 static void run_child(char* self) {
   malloc_trim(0);
   int forked = -1;
@@ -48,7 +37,7 @@ int main(int argc, char** argv) {
     sum += size;
     if (sum < 2 * MIB) per_stretch = number;
   }
-  long full = rollup("Rss:");
+  long full = rollup_kib("Rss:");
   for (size_t i = 0; i < number; i++)
     if (i % per_stretch != 0) free(blocks[i]);
   if (argc > 2) run_child(argv[0]);
@@ -62,6 +51,6 @@ int main(int argc, char** argv) {
   }
   for (size_t i = 0; i < number; i += per_stretch)
     LAW(filled(blocks[i], sizes[i], (unsigned)i), "block %zu has changed", i);
-  printf("%ld %ld %ld\n", full, rollup("Rss:"), rollup("AnonHugePages:"));
+  printf("%ld %ld %ld\n", full, rollup_kib("Rss:"), rollup_kib("AnonHugePages:"));
   return 0;
 }
