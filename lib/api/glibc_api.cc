@@ -15,16 +15,14 @@
 namespace poolalloc {
 
 int api_malloc_trim(size_t pad) {
-  if (const NextAllocator* next = next_allocator(); next != nullptr && next->malloc_trim != nullptr)
-    return next->malloc_trim(pad);
+  if (auto passed = next_function(&NextAllocator::malloc_trim)) return passed(pad);
   uint64_t before = accounts.purged.load_relaxed();
   heap_trim_all();
   return accounts.purged.load_relaxed() != before ? 1 : 0;
 }
 
 int api_mallopt(int parameter, int value) {
-  if (const NextAllocator* next = next_allocator(); next != nullptr && next->mallopt != nullptr)
-    return next->mallopt(parameter, value);
+  if (auto passed = next_function(&NextAllocator::mallopt)) return passed(parameter, value);
   switch (parameter) {
     case M_MXFAST:
     case M_TRIM_THRESHOLD:
@@ -42,8 +40,7 @@ int api_mallopt(int parameter, int value) {
 }
 
 struct mallinfo2 api_mallinfo2() {
-  if (const NextAllocator* next = next_allocator(); next != nullptr && next->mallinfo2 != nullptr)
-    return next->mallinfo2();
+  if (auto passed = next_function(&NextAllocator::mallinfo2)) return passed();
   poolalloc_stats stats = stats_gather();
   struct mallinfo2 info {};
   info.arena = stats.reserved_bytes - stats.mapped_bytes;
@@ -71,8 +68,7 @@ struct mallinfo api_mallinfo() {
 // In the shape that glibc gives it: one arena that stands for all heaps, and the sums. What glibc has in fast bins
 // there is nothing of here; `rest` is free blocks of pools.
 int api_malloc_info(int options, FILE* stream) {
-  if (const NextAllocator* next = next_allocator(); next != nullptr && next->malloc_info != nullptr)
-    return next->malloc_info(options, stream);
+  if (auto passed = next_function(&NextAllocator::malloc_info)) return passed(options, stream);
   if (options != 0) return EINVAL;
   Census census;
   census_take(census);
@@ -109,8 +105,7 @@ int api_malloc_info(int options, FILE* stream) {
 }
 
 void api_malloc_stats() {
-  if (const NextAllocator* next = next_allocator(); next != nullptr && next->malloc_stats != nullptr)
-    return next->malloc_stats();
+  if (auto passed = next_function(&NextAllocator::malloc_stats)) return passed();
   stats_print_summary();
 }
 

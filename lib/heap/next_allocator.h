@@ -34,5 +34,11 @@ struct NextAllocator {
 inline constinit Atomic<const NextAllocator*> next_allocator_set{nullptr};
 // nullptr: this library serves.
 inline const NextAllocator* next_allocator() { return next_allocator_set.load_acquire(); }
+// One of its functions; nullptr: this library serves, or that one has none.
+template <typename Function>
+inline Function* next_function(Function* NextAllocator::*which) {
+  const NextAllocator* next = next_allocator();
+  return next != nullptr ? next->*which : nullptr;
+}
 
 }  // namespace poolalloc
