@@ -88,12 +88,12 @@ bool gate_take_or_pass(HeapGate& gate, bool gives_up) {
   return lock_is_mine(gate.lock) || (may_be_lost && (is_forking(gate.lock) || gives_up));
 }
 
+// Those behind the heaps', in their order.
+constinit Lock* const inner_locks[] = {&regions_lock, &purge_lock, &extents_lock, &profile_lock};
+
 void locks_untake() {
   for (HeapGate* gate = heap_list(); gate != nullptr; gate = gate->next) fork_untake(gate->lock);
-  fork_untake(regions_lock);
-  fork_untake(purge_lock);
-  fork_untake(extents_lock);
-  fork_untake(profile_lock);
+  for (Lock* lock : inner_locks) fork_untake(*lock);
   fork_untake(registry.lock);  // last: from here on there may be new heaps
 }
 
@@ -107,10 +107,7 @@ bool locks_take(bool gives_up) {
     locks_untake();
     return false;
   }
-  fork_take(regions_lock, kForEver);
-  fork_take(purge_lock, kForEver);
-  fork_take(extents_lock, kForEver);
-  fork_take(profile_lock, kForEver);
+  for (Lock* lock : inner_locks) fork_take(*lock, kForEver);
   return true;
 }
 
@@ -138,10 +135,11 @@ void orphan_all_others() {
   // Who has borrowed one has vanished.
   if (!is_fork_locked(extents_lock) && !lock_is_mine(extents_lock)) extents_salvage();
   if (!is_fork_locked(profile_lock) && !lock_is_mine(profile_lock)) profile_is_lost.store_relaxed(true);
-  Lock* const borrowable[] = {&registry.lock, &regions_lock, &purge_lock, &extents_lock, &profile_lock};
-  for (Lock* lock : borrowable) {
-    if (!is_fork_locked(*lock) && !lock_is_mine(*lock)) lock->word.store_relaxed(kLockFork);
-  }
+  auto take_over = [](Lock& lock) {
+    if (!is_fork_locked(lock) && !lock_is_mine(lock)) lock.word.store_relaxed(kLockFork);
+  };
+  take_over(registry.lock);
+  for (Lock* lock : inner_locks) take_over(*lock);
 }
 
 // Settles the pools whose count a vanished thread brought to zero without getting to look at them.
@@ -246,10 +244,7 @@ PA_COLD void heap_copy_found() {
   };
   take(registry.lock);
   for (HeapGate* gate = heap_list(); gate != nullptr; gate = gate->next) take(gate->lock);
-  take(regions_lock);
-  take(purge_lock);
-  take(extents_lock);
-  take(profile_lock);
+  for (Lock* lock : inner_locks) take(*lock);
   fork_depth = 0;
   fork_signals = signals;
   has_streams_lock = false;

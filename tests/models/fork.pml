@@ -39,9 +39,9 @@
  *   lib/heap/fork.cc fork_take 546ea0f41039
  *   lib/heap/fork.cc fork_untake d37b25653054
  *   lib/heap/fork.cc gate_take_or_pass a2bcd2ea1fa8
- *   lib/heap/fork.cc locks_untake f8418ea9b8de
- *   lib/heap/fork.cc locks_take 432d357a6190
- *   lib/heap/fork.cc orphan_all_others 9fa18b92af8d
+ *   lib/heap/fork.cc locks_untake 6ba260d3a7e5
+ *   lib/heap/fork.cc locks_take a3f8b046ba6e
+ *   lib/heap/fork.cc orphan_all_others b60504e072ad
  *   lib/heap/fork.cc fork_end 389348b8e8b3
  *   lib/heap/fork.cc orphans_drain 1f86010c6248
  *   lib/heap/fork.cc heap_fork_prepare dad6785b9ff1
