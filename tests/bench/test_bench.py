@@ -3,6 +3,7 @@
 Always holds: runs are tiny, so their figures mean nothing and none is asserted; what is asserted is which
 figures there are and what failure looks like.
 """
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -75,8 +76,9 @@ def test_own_program_compiles_and_checks_itself_under_both(tmp_path, source):
 def test_memory_probe_compiles_and_prints_figures_under_both(tmp_path, source):
     program = build(source, tmp_path / source.stem)
     names = []
-    for library in ("", LIBRARY):
-        result = run(program, "2", "1", library=library)
+    with concurrent.futures.ThreadPoolExecutor() as both:
+        results = list(both.map(lambda library: run(program, "2", "1", library=library), ["", LIBRARY]))
+    for result in results:
         assert result.returncode == 0 and result.stderr == "", result
         lines = [line.split() for line in result.stdout.splitlines()]
         names.append([line[1] for line in lines if line[0] == "figure"])

@@ -132,6 +132,7 @@ def test_lintian_has_nothing_to_say(packages):
     assert run("lintian", "--allow-root", "--fail-on", "error,warning", changes) == ""
 
 
+@pytest.mark.slow
 def test_a_fresh_system_installs_runs_and_purges_them(packages, tmp_path):
     if os.geteuid() != 0:
         pytest.skip("only root makes a chroot")

@@ -16,7 +16,7 @@ BUILD = pathlib.Path(os.environ.get("POOLALLOC_TEST_BUILD", ROOT / "build/test")
 LIBRARY, SECURE = BUILD / "libpoolalloc.so", BUILD / "libpoolalloc-secure.so"
 SIZES = [16 << 10, 64 << 10]
 # What is about pages; the others take long or have none.
-QUICK = {"chunk_test", "evict_test", "extent_test", "fork_test", "guard_test", "large_test", "profile_test", "thread_heap_test"}
+QUICK = {"chunk_test", "evict_test", "extent_test", "guard_test", "large_test", "profile_test", "thread_heap_test"}
 UNIT = sorted(path.name for path in (BUILD / "tests").glob("*_test") if os.access(path, os.X_OK))
 VALLOC = """import ctypes
 libc = ctypes.CDLL(None)

@@ -13,24 +13,29 @@ BUILD = pathlib.Path(os.environ.get("POOLALLOC_TEST_BUILD", ROOT / "build/test")
 LIBRARY = os.environ.get("POOLALLOC_LIB", str(ROOT / "build/release/libpoolalloc.so"))
 
 
-def stress(program, seconds, threads, seed, environment):
+def start(program, seconds, threads, seed, **environment):
     command = [BUILD / program, str(seconds), str(threads), str(seed), "--fork"]
-    result = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True,
-                            timeout=seconds * 3 + 60)
-    assert result.returncode == 0, result.stdout + result.stderr
+    return subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            text=True)
 
 
-@pytest.mark.parametrize("threads", [1, 8])
-def test_checking_build(threads):
+def all_hold(processes, timeout):
+    try:
+        for process in processes:
+            out, _ = process.communicate(timeout=timeout)
+            assert process.returncode == 0, f"{process.args}: {out}"
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def test_checking_build_and_release_library_beside_each_other():
     # COMPAT 77: for a short while
-    stress("stress-core", 10, threads, threads, {})
-
-
-def test_release_library():
-    stress("stress", 10, 8, 3, {"LD_PRELOAD": LIBRARY})
+    all_hold([start("stress-core", 10, 1, 1), start("stress-core", 10, 8, 8), start("stress", 10, 8, 3, LD_PRELOAD=LIBRARY)],
+             timeout=90)
 
 
 @pytest.mark.slow
 def test_checking_build_for_half_an_hour():
     # COMPAT 77
-    stress("stress-core", 1800, 8, 5, {})
+    all_hold([start("stress-core", 1800, 8, 5)], timeout=5400)
