@@ -246,17 +246,17 @@ bool apply_purge_thread(const char* value) {
 }
 
 bool apply_stats(const char* value) {
-  if (*value == '/') {
-    options.stats_folder = value;
-    return true;
-  }
-  if (strncmp(value, "map:", 4) == 0 && value[4] != 0 && strlen(value) < kFilePathMost) {
-    options.map_file = value + 4;
-    return true;
-  }
-  if (strncmp(value, "json", 4) == 0 && (value[4] == 0 || (value[4] == ':' && value[5] != 0))) {
-    if (strlen(value) >= kFilePathMost) return false;
-    options.stats_file = value[4] == 0 ? "" : value + 5;
+  // What is needed at the end is copied: programs write titles over their environment.
+  static constinit char kept[kFilePathMost]{};
+  const bool is_map = strncmp(value, "map:", 4) == 0;
+  const bool is_json = strcmp(value, "json") == 0 || strncmp(value, "json:", 5) == 0;
+  if (is_map || is_json || *value == '/') {
+    const char* path = is_map ? value + 4 : is_json ? value + 4 + (value[4] == ':') : value;
+    if (strlen(path) >= kFilePathMost || (*path == 0 && strcmp(value, "json") != 0)) return false;
+    strcpy(kept, path);
+    options.map_file = is_map ? kept : nullptr;
+    options.stats_file = is_json ? kept : nullptr;
+    options.stats_folder = is_map || is_json ? nullptr : kept;
     return true;
   }
   uint64_t number;

@@ -231,6 +231,30 @@ def test_json_at_the_end(tmp_path, where):
     assert figures["program"] == "echo" and figures["process"] == process.pid and figures["blocks"]["live_blocks"] > 0
 
 
+# As programs do that show a title in place of their arguments: redis, PostgreSQL, nginx.
+TITLED = """#include <string.h>
+extern char **environ;
+int main(int count, char **arguments) {
+  for (char **each = environ; *each != NULL; each++) memset(*each, 'x', strlen(*each));
+  for (int i = 0; i < count; i++) memset(arguments[i], 'y', strlen(arguments[i]));
+}
+"""
+
+
+@pytest.mark.parametrize("variable, value, made", [
+    ("STATS", "json:{}/figures", "figures"), ("STATS", "map:{}/map", "map"), ("STATS", "{}/folder", "folder/*"),
+    ("PROFILE", "1:{}/profile", "profile")])
+def test_a_program_that_writes_over_its_environment_keeps_its_files(tmp_path, variable, value, made):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "titled.c").write_text(TITLED)
+    subprocess.run(["gcc", tmp_path / "titled.c", "-o", tmp_path / "titled"], check=True)
+    library = poolalloc("path").stdout.strip()
+    result = subprocess.run([tmp_path / "titled"], env={f"POOLALLOC_{variable}": value.format(tmp_path), "LD_PRELOAD": library},
+                            capture_output=True, text=True)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert len([path for path in tmp_path.glob(made) if b"titled" in path.read_bytes() or variable == "PROFILE"]) == 1
+
+
 def test_json_that_cannot_be_written_is_said(tmp_path):
     result = subprocess.run(["env", "-i", f"POOLALLOC_STATS=json:{tmp_path}/none/x", f"LD_PRELOAD={poolalloc('path').stdout.strip()}",
                              "/bin/echo", "x"], capture_output=True, text=True)

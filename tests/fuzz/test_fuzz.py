@@ -61,3 +61,10 @@ def test_the_replay_says_what_is_violated(tmp_path):
     """glibc's malloc has other laws: operator new's failures apart, its realloc to less may move, for one."""
     result = replay(tmp_path, REPLAYED[0], traces=[tmp_path / "nothing"])
     assert result.returncode == 2 and "cannot be read" in result.stderr
+
+
+@pytest.mark.slow
+def test_the_search_runs():
+    result = subprocess.run([HERE / "run", "0.2", "--sets", "plain", "--no-coverage"], capture_output=True, text=True, timeout=1200)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    assert int(re.search(r"^plain +(\d+) .* clean$", result.stdout, re.M)[1]) > 10
