@@ -127,7 +127,9 @@ void lists_lead_here(Heap& heap) {
   small_lists_lead_to(heap, heap.meter.lists);
 }
 
-bool lists_are_here(const Heap& heap) { return heap.small_lists.of[0] == heap.meter.lists; }
+bool lists_are_here(const Heap& heap) {
+  return __atomic_load_n(&heap.small_lists.of[0], __ATOMIC_RELAXED) == heap.meter.lists;
+}
 
 bool is_wanted() { return (sample_mallocs.interval.load_relaxed() | sample_bytes.interval.load_relaxed()) != 0; }
 

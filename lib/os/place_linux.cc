@@ -253,16 +253,16 @@ Place os_place_of(const void* p) {
 }
 
 namespace {
-// ld.so's function, which takes no lock; nullptr: not known. Synchronization: written once, before there are threads.
+// ld.so's function, which takes no lock; nullptr: not known. Synchronization: atomic; whoever writes writes the same.
 using FindObject = int (*)(void* address, dl_find_object* found);
-constinit FindObject find_object = nullptr;
+constinit Atomic<FindObject> find_object{nullptr};
 
 // A static program, which has no ld.so, has an unwinder of its own, too.
 bool is_static() { return getauxval(AT_BASE) == 0; }
 }  // namespace
 
 void os_stack_start() {
-  if (!is_static()) find_object = reinterpret_cast<FindObject>(dlsym(RTLD_DEFAULT, "_dl_find_object"));
+  if (!is_static()) find_object.store_relaxed(reinterpret_cast<FindObject>(dlsym(RTLD_DEFAULT, "_dl_find_object")));
 }
 
 void os_stack_take(StackTrace& trace, uintptr_t from) {
@@ -320,7 +320,7 @@ void os_print_stack() {
 // For the unwinder, which is linked into the shared library, instead of ld.so's function of newer libcs
 // (_dl_find_object): so the library needs libc alone.
 extern "C" int poolalloc_find_object(void* address, dl_find_object* found) {
-  if (poolalloc::find_object != nullptr) return poolalloc::find_object(address, found);
+  if (auto find = poolalloc::find_object.load_relaxed()) return find(address, found);
   poolalloc::Object object = poolalloc::object_around(poolalloc::address_of(address));
   if (object.unwind_table == nullptr) return -1;
   *found = dl_find_object{};

@@ -245,6 +245,7 @@ TEST(Fork, ThreadsOfAChildAdoptWhatItInherited) {
 
 // A thread that vanishes between the last free of a batch and its sending.
 TEST(Fork, ABatchThatWasAboutToBeSentTakesFurtherBlocks) {
+  if (test::kThreadSanitizer) GTEST_SKIP() << "the sanitizer allows no threads here";
   for (size_t size : {40, 700, 9000, 60000}) {
     SCOPED_TRACE(size);
     std::vector<void*> blocks;
