@@ -57,6 +57,17 @@ void forget_blocks(unsigned heap) {
     for (Block*& slot : lane.slots) slot = forget(slot);
   }
   for (std::atomic<Block*>& slot : world.shared) slot = forget(slot);
+  if (!world.is_lost) return;
+  // Of lanes that are gone; who may have been about to change their bytes.
+  for (unsigned i = 0; i < shadow_blocks;) {
+    Block* block = shadow_at(i);
+    if (block->heap != heap) {
+      i++;
+      continue;
+    }
+    shadow_take_out(block);
+    shadow_give_up(block);
+  }
 }
 
 bool is_pushed(unsigned index) {
