@@ -244,6 +244,7 @@ void* memalign_for(Maker maker, size_t alignment, size_t size) {
 void* api_memalign(size_t alignment, size_t size) { return memalign_for(Maker::malloc, alignment, size); }
 
 void* api_aligned_alloc(size_t alignment, size_t size) {
+  if (const NextAllocator* next = next_allocator()) return next->aligned_alloc(alignment, size);
   if (is_power_of_two(alignment)) return api_memalign(alignment, size);
   errno = EINVAL;
   return nullptr;

@@ -47,8 +47,8 @@ bool pass_is_wanted(const char* value, const char* path) {
 bool pass_start() {
   NextAllocator& next = found;
   if (!find(next.malloc, "malloc") || !find(next.calloc, "calloc") || !find(next.realloc, "realloc") ||
-      !find(next.free, "free") || !find(next.memalign, "memalign") || !find(next.posix_memalign, "posix_memalign") ||
-      !find(next.malloc_usable_size, "malloc_usable_size"))
+      !find(next.free, "free") || !find(next.memalign, "memalign") || !find(next.aligned_alloc, "aligned_alloc") ||
+      !find(next.posix_memalign, "posix_memalign") || !find(next.malloc_usable_size, "malloc_usable_size"))
     return false;
   find(next.malloc_trim, "malloc_trim");
   find(next.mallopt, "mallopt");

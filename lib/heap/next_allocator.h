@@ -3,7 +3,8 @@
 //
 // Always holds: until it is set this library serves every call; from then on no thread gets a heap, what malloc and its
 // relatives hand out is the next allocator's, and so is every pointer that is no block of ours. Blocks from before stay
-// ours, also where realloc moves them.
+// ours, also where realloc moves them. A name is passed on to the same name: what stands behind it may call others by
+// their names, which come by here (musl's memalign calls aligned_alloc).
 // Who may use it: api sets it; heap, hardened and api ask on paths that no served program takes often.
 #pragma once
 
@@ -20,6 +21,7 @@ struct NextAllocator {
   void* (*realloc)(void* p, size_t size);
   void (*free)(void* p);
   void* (*memalign)(size_t alignment, size_t size);
+  void* (*aligned_alloc)(size_t alignment, size_t size);
   int (*posix_memalign)(void** result, size_t alignment, size_t size);
   size_t (*malloc_usable_size)(void* p);
   // The rest may be missing: nullptr.

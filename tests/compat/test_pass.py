@@ -55,6 +55,13 @@ def test_the_line_at_the_start_says_so(run):
     assert re.fullmatch(r"poolalloc: version \S+ is disabled in process \d+\n", result.err), result
 
 
+def test_an_allocator_whose_functions_call_each_other_by_name(run, build, shared):
+    # COMPAT 16: each call comes by here once more
+    program, behind = build("layered.c"), shared("layered_malloc.c")
+    run([program], preload=False, after=[behind]).ok()
+    run([program], after=[behind], env={"POOLALLOC_DISABLE": "1"}).ok()
+
+
 def test_a_static_program_has_no_other_allocator(run, build, static_lib):
     program = build("passed_on.cc", *CXX, "-static", "-Wno-error", "-Wl,--whole-archive", static_lib, "-Wl,--no-whole-archive",
                     common=["-O1", "-w", "-pthread", f"-I{REPO}/tests/compat/src", "-DSTATIC"])
