@@ -7,6 +7,7 @@
 #include <pwd.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 
 static atomic_bool done;
@@ -105,6 +106,8 @@ static void flush_to_reader(void) {
   fwrite(text, 1, sizeof text, stream);
   pthread_t flusher, forker;
   pthread_create(&flusher, NULL, flushing, NULL);
+  /* Until it waits for the reader: a child of before would have the text to write, too. */
+  for (int waiting = 0; waiting < 4096; usleep(1000)) LAW(ioctl(ends[0], FIONREAD, &waiting) == 0, "no pipe");
   usleep(50000);
   pthread_create(&forker, NULL, forking, NULL);
   usleep(50000);
