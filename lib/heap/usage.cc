@@ -57,8 +57,9 @@ PA_COLD Usage usage_gather() {
 
 void usage_sample_slow(size_t weight) {
   if (notes_until_sample.sub_relaxed(int64_t(weight)) > int64_t(weight)) return;
-  // A walk looks at every slice; as many notes pay for it.
-  notes_until_sample.store_relaxed(accounts.in_use.load_relaxed() / int64_t{4 * kSliceSize} + 16);
+  // A walk looks at every slice: each note pays for some of them. What the peak misses is less than that part of it.
+  constexpr int64_t kSlicesPerNote = 16;
+  notes_until_sample.store_relaxed(accounts.in_use.load_relaxed() / (kSlicesPerNote * int64_t{kSliceSize}));
   usage_peak();
   if (auto on_sample = usage_on_sample.load_relaxed(); on_sample != nullptr) on_sample();
 }

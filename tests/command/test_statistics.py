@@ -231,6 +231,27 @@ def test_json_at_the_end(tmp_path, where):
     assert figures["program"] == "echo" and figures["process"] == process.pid and figures["blocks"]["live_blocks"] > 0
 
 
+FILLED = """#include <stdlib.h>
+#include <string.h>
+int main(int argc, char **argv) {
+  static void *blocks[5000];
+  const int count = atoi(argv[1]), size = atoi(argv[argc - 1]);
+  for (int i = 0; i < count; i++) memset(blocks[i] = malloc(size), 1, size);
+  for (int i = 0; i < count; i++) free(blocks[i]);
+}
+"""
+
+
+@pytest.mark.parametrize("count, size", [(1, 700000), (3, 200000), (40, 200000), (20, 30000), (100, 7000), (750, 1008), (5000, 496)])
+def test_the_peak_misses_little(tmp_path, count, size):
+    (tmp_path / "filled.c").write_text(FILLED)
+    subprocess.run(["gcc", "-fno-builtin", tmp_path / "filled.c", "-o", tmp_path / "filled"], check=True)
+    result = subprocess.run([tmp_path / "filled", str(count), str(size)], capture_output=True, text=True,
+                            env={"POOLALLOC_STATS": "1", "LD_PRELOAD": poolalloc("path").stdout.strip()})
+    number, unit = re.search(r"peak live +(\S+) (KiB|MiB) in", result.stderr).groups()
+    assert float(number) * {"KiB": 1024, "MiB": 1 << 20}[unit] > 0.93 * count * size
+
+
 # As programs do that show a title in place of their arguments: redis, PostgreSQL, nginx.
 TITLED = """#include <string.h>
 extern char **environ;
