@@ -138,6 +138,12 @@ UNUSED static long rollup_kib(const char *name) {
   return kib;
 }
 
+/* In bytes: the kernel's, or what the checking build plays. */
+UNUSED static size_t page_size(void) {
+  const char *played = getenv("POOLALLOC_TEST_PAGE_SIZE");
+  return played ? (size_t)atol(played) : (size_t)sysconf(_SC_PAGESIZE);
+}
+
 UNUSED static long rss_kib(void) { return status_field("VmRSS:"); }
 
 UNUSED static double now_s(void) {

@@ -33,7 +33,7 @@ int main(void) {
     usleep(1000);
   }
   long live = (long)kThreads * kBlocks / kStep;  /* each keeps its page, and its pool the one with the header */
-  long least = live * 4, resident = rss_kib() - before, kept_free = 24 * 1024; /* by the policy, and of ended threads */
+  long least = live * (long)(page_size() / KIB), resident = rss_kib() - before, kept_free = 24 * 1024; /* by the policy, and of ended threads */
   LAW(resident < 2 * least + kept_free, "%ld KiB resident, %ld in pages with live blocks", resident, least);
   for (int i = 0; i < kThreads; i++) {
     for (int k = 0; k * kStep < kBlocks; k++) {

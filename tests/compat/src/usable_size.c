@@ -2,9 +2,6 @@
  * while neighbours come and go; realloc to it keeps the block where it is. */
 #include "check.h"
 
-/* What large blocks are rounded up to; the checking build may play a kernel with larger pages. */
-static size_t page;
-
 static void one_size(size_t size) {
   enum { most = 8 };
   int count = size < 100 * KIB ? most : 2;
@@ -16,7 +13,7 @@ static void one_size(size_t size) {
     LAW(block[i] && neighbour[i], "malloc(%zu)", size);
     room[i] = malloc_usable_size(block[i]);
     LAW(room[i] >= size, "usable size %zu of %zu", room[i], size);
-    LAW(room[i] <= size + size / 4 + page + 64, "usable size %zu of %zu wastes too much", room[i], size);
+    LAW(room[i] <= size + size / 4 + page_size() + 64, "usable size %zu of %zu wastes too much", room[i], size);
     fill(block[i], room[i], i);
     fill(neighbour[i], malloc_usable_size(neighbour[i]), i + 100);
   }
@@ -38,8 +35,6 @@ static void one_size(size_t size) {
 }
 
 int main(void) {
-  const char *played = getenv("POOLALLOC_TEST_PAGE_SIZE");
-  page = played ? (size_t)atol(played) : (size_t)sysconf(_SC_PAGESIZE);
   for (size_t size = 1; size < 3000; size++) one_size(size);
   for (size_t size = 3000; size < 12 * MIB; size += size / 9) one_size(size);
   void *aligned = memalign(4096, 100);
