@@ -5,18 +5,18 @@
 
 extern char **environ;
 static char *page;
-enum { page_size = 1 << 16 };
+enum { area_size = 1 << 16 };
 
 __attribute__((constructor)) static void env_page_made(void) {
   free(malloc(100));
-  page = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  page = mmap(NULL, area_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   LAW(page != MAP_FAILED, "mmap");
   char **vector = (char **)page;
   char *text = page + 4096;
   size_t count = 0;
   for (; environ && environ[count] && count < 400; count++) {
     size_t size = strlen(environ[count]) + 1;
-    if (text + size > page + page_size) break;
+    if (text + size > page + area_size) break;
     vector[count] = memcpy(text, environ[count], size);
     memset(environ[count], '#', size - 1);
     text += size;
@@ -29,5 +29,5 @@ __attribute__((constructor)) static void env_page_made(void) {
 
 void env_page_removed(void) {
   clearenv();
-  munmap(page, page_size);
+  munmap(page, area_size);
 }
