@@ -221,8 +221,6 @@ Heap* heap_attach() {
     heap = heap_take();
     if (heap == nullptr) return nullptr;
     unsigned owned = registry.owned.load_relaxed() + 1;
-    // A copy of a process with one thread finds all whole.
-    if (owned == 2) os_copy_note();
     registry.owned.store_relaxed(owned);
     if (owned > registry.owned_peak.load_relaxed()) registry.owned_peak.store_relaxed(owned);
     heap->gate->state.store_relaxed(HeapState::owned);

@@ -98,11 +98,13 @@ unsigned os_thread_number_known();
 int os_process_id();
 // Of the process that has started this one.
 int os_parent_id();
-// Notes that this process is known, from when on a copy of it is told, by whatever system call it comes about; and that
-// of a copy which is known now. One thread at a time.
-void os_copy_note();
+// Called before a thread holds a lock while there are others: from then on a copy of the process is told, by whatever
+// system call it comes about. A copy of a process with one thread finds all whole.
+void os_copy_expect();
 // Whether this process is such a copy: of its threads it has only one.
 bool os_is_unknown_copy();
+// It is known now. Its only thread.
+void os_copy_note();
 // Ends the process at once.
 [[noreturn]] void os_exit(int status);
 bool os_file_exists(const char* path);

@@ -415,7 +415,11 @@ static SignalMask block_signals(bool is_needed) {
   return mask;
 }
 
-SignalMask os_signals_block() { return block_signals(os_has_threads()); }
+SignalMask os_signals_block() {
+  const bool has_threads = os_has_threads();
+  if (has_threads) os_copy_expect();
+  return block_signals(has_threads);
+}
 SignalMask os_signals_block_always() { return block_signals(true); }
 
 void os_signals_restore(const SignalMask& mask) {

@@ -138,17 +138,19 @@ def test_secure_execution_ignores_options(run, build, linked, workdir, how):
 @pytest.fixture
 def cloned(run, build):
     """How many children of a raw clone hung, and how many ended badly."""
-    def call(children, largest, preload=True):
-        result = run([build("raw_clone.c"), children, 4, largest], preload=preload, env=STRICT, timeout=5 * children + 60)
+    def call(*arguments, preload=True):
+        result = run([build("raw_clone.c"), *arguments], preload=preload, env=STRICT, timeout=5 * arguments[0] + 60)
         return tuple(map(int, result.ok().out.split()))
     return call
 
 
-@pytest.mark.parametrize("children, largest", [(150, 500), (60, 60000), (20, 300000)])
-def test_children_of_a_raw_clone_are_whole(cloned, children, largest):
+@pytest.mark.parametrize("children, threads, smallest, largest", [
+    (150, 4, 0, 500), (60, 4, 0, 60000), (20, 4, 0, 300000), (40, 1, 70000, 90000), (20, 4, 70000, 800000)])
+def test_children_of_a_raw_clone_are_whole(cloned, children, threads, smallest, largest):
     # COMPAT 95: none hangs or ends badly, and the parent notices nothing, as under glibc
-    assert cloned(children, largest, preload=False) == (0, 0)
-    assert cloned(children, largest) == (0, 0)
+    arguments = children, threads, smallest, largest
+    assert cloned(*arguments, preload=False) == (0, 0)
+    assert cloned(*arguments) == (0, 0)
 
 
 def test_what_a_forked_child_does_wrong_is_said_to_the_end(run, build):

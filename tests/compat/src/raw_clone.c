@@ -1,5 +1,5 @@
-/* raw_clone <children> <threads> <largest>: the clone system call itself, of which no library learns anything, makes
- * children while threads allocate blocks of up to <largest> bytes and free each other's. Prints: how many children
+/* raw_clone <children> <threads> <smallest> <largest>: the clone system call itself, of which no library learns anything,
+ * makes children while threads allocate blocks of so many bytes and free each other's. Prints: how many children
  * hung, and how many ended badly. Always: the parent's blocks are as they were. */
 #include "check.h"
 
@@ -9,11 +9,11 @@
 
 enum { most_threads = 16, slots = 16, own = 30 };
 static char* volatile shared[most_threads * slots];
-static size_t largest;
+static size_t smallest, largest;
 static volatile int ending;
 
 static char* made(uint64_t* state) {
-  size_t size = sizeof(size_t) + random_next(state) % largest;
+  size_t size = smallest + random_next(state) % (largest - smallest);
   char* block = malloc(size);
   LAW(block, "malloc(%zu)", size);
   memcpy(block, &size, sizeof size);
@@ -59,9 +59,10 @@ static int has_ended(pid_t child, int* status) {
 }
 
 int main(int argc, char** argv) {
-  LAW(argc == 4, "usage");
+  LAW(argc == 5, "usage");
   int children = atoi(argv[1]), threads = atoi(argv[2]), hung = 0, bad = 0;
-  largest = strtoul(argv[3], NULL, 10);
+  smallest = sizeof(size_t) + strtoul(argv[3], NULL, 10);
+  largest = sizeof(size_t) + strtoul(argv[4], NULL, 10);
   LAW(threads <= most_threads, "too many threads");
   pthread_t thread[most_threads];
   char* mine[own];
