@@ -75,9 +75,9 @@ struct ExtentClaim {
   bool zeroed;
 };
 
-// A block of `size` bytes, aligned to `alignment`, a power of two; both are address space that there can be. `cleared`:
-// for a caller who wants zeros, and may mean to leave most of them.
-ExtentClaim extent_claim(size_t size, size_t alignment, bool cleared);
+// A block of `size` bytes of which the one at `offset`, whole pages, is aligned to `alignment`, a power of two; all are
+// address space that there can be. `cleared`: for a caller who wants zeros, and may mean to leave most of them.
+ExtentClaim extent_claim(size_t size, size_t alignment, bool cleared, size_t offset = 0);
 // A block for one that has had `filled` bytes and is growing: placed where it can grow on. nullptr: no memory.
 void* extent_claim_growing(size_t size, size_t filled);
 // Bytes that the user of the block at p may use; 0: no block starts there, whatever p is.

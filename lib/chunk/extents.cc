@@ -52,11 +52,11 @@ void in_use_add(int64_t size) {
 }
 
 // Where a block may begin in a free extent; 0: it has no room.
-uintptr_t place_in(const Extent* extent, size_t size, size_t alignment) {
+uintptr_t place_in(const Extent* extent, size_t size, size_t alignment, size_t offset) {
   const uintptr_t start = extent_start(extent), end = extent_end(extent);
-  uintptr_t place = round_up(start, alignment);
+  uintptr_t place = round_up(start + offset, alignment) - offset;
   // What is left before it must be an extent.
-  if (place != start && place - start < kExtentUnit) place = round_up(start + kExtentUnit, alignment);
+  if (place != start && place - start < kExtentUnit) place = round_up(start + kExtentUnit + offset, alignment) - offset;
   if (place + size > end) return 0;
   size_t rest = end - place - size;
   bool is_lost = rest < kExtentUnit && extent->state == ExtentState::dirty;
@@ -64,12 +64,12 @@ uintptr_t place_in(const Extent* extent, size_t size, size_t alignment) {
 }
 
 // The smallest that fits, about.
-Extent* find_fit(const ExtentBins& bins, size_t size, size_t alignment) {
+Extent* find_fit(const ExtentBins& bins, size_t size, size_t alignment, size_t offset) {
   constexpr int kTries = 16;
   for (unsigned bin = bins.from(ExtentBins::index(size)); bin < ExtentBins::kCount; bin = bins.from(bin + 1)) {
     int tries = kTries;
     for (Extent* each = bins.first[bin]; each != nullptr && tries-- > 0; each = each->next) {
-      if (place_in(each, size, alignment) != 0) return each;
+      if (place_in(each, size, alignment, offset) != 0) return each;
     }
   }
   return nullptr;
@@ -201,16 +201,17 @@ Extent* block_claim_beside(size_t size) {
 }
 
 // From what is free, or from new address space.
-Extent* block_claim(size_t size, size_t alignment) {
+Extent* block_claim(size_t size, size_t alignment, size_t offset) {
   if (!extents_reserve(kCutMost)) return nullptr;
-  Extent* from = find_fit(extent_space.dirty, size, alignment);
+  Extent* from = find_fit(extent_space.dirty, size, alignment, offset);
   if (from == nullptr && alignment == os_page_size()) {
     Extent* block = block_claim_beside(size);
     if (block != nullptr) return block;
   }
-  if (from == nullptr) from = find_fit(extent_space.clean, size, alignment);
-  if (from == nullptr) from = space_add(size, alignment);
-  uintptr_t place = from != nullptr ? place_in(from, size, alignment) : 0;
+  if (from == nullptr) from = find_fit(extent_space.clean, size, alignment, offset);
+  if (from == nullptr && offset == 0) from = space_add(size, alignment);
+  if (from == nullptr && offset != 0) from = space_add(size + alignment + kExtentUnit, os_page_size());
+  uintptr_t place = from != nullptr ? place_in(from, size, alignment, offset) : 0;
   return place != 0 ? carve(from, place, size) : nullptr;
 }
 
@@ -219,7 +220,7 @@ Extent* block_claim(size_t size, size_t alignment) {
 Extent* block_claim_growing(size_t size) {
   if (!extents_reserve(kCutMost)) return nullptr;
   Extent* from = extent_space.dirty.largest();
-  if (from == nullptr || from->size < 2 * size) from = find_fit(extent_space.dirty, size, os_page_size());
+  if (from == nullptr || from->size < 2 * size) from = find_fit(extent_space.dirty, size, os_page_size(), 0);
   if (from == nullptr) {
     Extent* block = block_claim_beside(size);
     if (block != nullptr) return block;
@@ -247,7 +248,7 @@ bool claim_or_make_room(Claim claim) {
 
 }  // namespace
 
-ExtentClaim extent_claim(size_t size, size_t alignment, bool cleared) {
+ExtentClaim extent_claim(size_t size, size_t alignment, bool cleared, size_t offset) {
   size_t extent_size = extent_size_for(size);
   if (alignment < os_page_size()) alignment = os_page_size();
   if (PA_UNLIKELY(!limit_allows(extent_size))) return {nullptr, false};
@@ -257,7 +258,7 @@ ExtentClaim extent_claim(size_t size, size_t alignment, bool cleared) {
   }
   ExtentClaim claimed{nullptr, false};
   claim_or_make_room([&] {
-    Extent* block = block_claim(extent_size, alignment);
+    Extent* block = block_claim(extent_size, alignment, offset);
     if (block == nullptr) return false;
     block_set_size(block, whole_pages(size));
     block->is_cleared = cleared;

@@ -45,32 +45,26 @@ constinit Atomic<int64_t> block_count{0};
 // or small steps would take a time that grows with the square of their number.
 constexpr unsigned kHasRoom = 2;
 
-// The parts of a block's extent.
+// The parts of a block's extent: a page before the block, its own pages, and inaccessible ones behind it.
 struct Layout {
-  char* start;
-  size_t front;   // bytes before the block
-  size_t whole;   // the block's own pages
-  size_t behind;  // inaccessible
+  size_t front, whole, behind;
   size_t size() const { return front + whole + behind; }
 };
-Layout layout_of(char* start, size_t size, size_t alignment, unsigned grown) {
-  const size_t page = os_page_size(), front = alignment > page ? alignment : page;
-  const size_t room = grown == kHasRoom ? round_up(size / 2, page) : 0;
-  return {start, front, round_up(size, page), room + page};
+Layout layout_of(size_t size, unsigned grown) {
+  const size_t page = os_page_size(), room = grown == kHasRoom ? round_up(size / 2, page) : 0;
+  return {page, round_up(size, page), room + page};
 }
 
 char* start_of(const void* p) { return static_cast<char*>(extent_start_around(p)); }
 
-// A note, which nobody can write to but this library: the record, how often the block has grown, and the logarithm of
-// what is in front of it.
-uint64_t note_pack(size_t front, Record record, unsigned grown) {
-  return record.size << 16 | log2_floor(front) << 8 | grown << 4 | unsigned(record.state) << 2 | unsigned(record.maker);
+// A note, which nobody can write to but this library: the record, and how often the block has grown.
+uint64_t note_pack(Record record, unsigned grown) {
+  return record.size << 16 | grown << 4 | unsigned(record.state) << 2 | unsigned(record.maker);
 }
-size_t note_front(uint64_t note) { return size_t{1} << (note >> 8 & 0xff); }
 unsigned note_grown(uint64_t note) { return note >> 4 & 3; }
 // State broken: no block starts `before` bytes behind the extent's start.
 Record note_unpack(uint64_t note, size_t before) {
-  if (note == 0 || before != note_front(note)) return {RecordState::broken, Maker::malloc, 0};
+  if (note == 0 || before != os_page_size()) return {RecordState::broken, Maker::malloc, 0};
   return {RecordState(note >> 2 & 3), Maker(note & 3), note >> 16};
 }
 
@@ -111,15 +105,16 @@ bool kept_shrink(int64_t most) {
 
 void* block_make(size_t size, size_t alignment, Maker maker, unsigned grown) {
   if (!large_is_possible(size, alignment)) return nullptr;
-  const size_t all = layout_of(nullptr, size, alignment, grown).size();
-  ExtentClaim claim = large_claim(all, alignment, true);
-  if (claim.block == nullptr && program_allows(all) && kept_shrink(0)) claim = large_claim(all, alignment, true);
+  const Layout layout = layout_of(size, grown);
+  const size_t all = layout.size();
+  ExtentClaim claim = large_claim(all, alignment, true, layout.front);
+  if (claim.block == nullptr && program_allows(all) && kept_shrink(0))
+    claim = large_claim(all, alignment, true, layout.front);
   if (claim.block == nullptr) return nullptr;
-  const Layout layout = layout_of(static_cast<char*>(claim.block), size, alignment, grown);
-  char* p = layout.start + layout.front;
+  char *start = static_cast<char*>(claim.block), *p = start + layout.front;
   if (!claim.zeroed) memset(p, 0, layout.whole);
-  if (size >= kHugePageSize && density.is_dense()) extent_advise_dense(layout.start);
-  if (block_count.add_relaxed(1) < kGuardedMost) os_protect(layout.start, layout.front, false);
+  if (size >= kHugePageSize && density.is_dense()) extent_advise_dense(start);
+  if (block_count.add_relaxed(1) < kGuardedMost) os_protect(start, layout.front, false);
   if (grown == kHasRoom) {
     os_hide(p + layout.whole, layout.behind);
   } else if (block_count.load_relaxed() <= kGuardedMost) {
@@ -127,8 +122,8 @@ void* block_make(size_t size, size_t alignment, Maker maker, unsigned grown) {
   }
   canary_set(p + size, p + layout.whole);
   const Record record{RecordState::live, maker, size};
-  extent_set_note(layout.start, note_pack(layout.front, record, grown));
-  usage_kept.large_around.add_relaxed(around(layout.start, record));
+  extent_set_note(start, note_pack(record, grown));
+  usage_kept.large_around.add_relaxed(around(start, record));
   return p;
 }
 
@@ -149,17 +144,17 @@ bool large_block_grow(void* p, size_t size) {
   char *start = start_of(p), *block = static_cast<char*>(p);
   if (start == nullptr) return false;
   const uint64_t note = extent_note(start);
-  const size_t front = note_front(note), page = os_page_size();
+  const size_t page = os_page_size();
   Record record = note_unpack(note, size_t(block - start));
   if (record.state != RecordState::live || note_grown(note) != kHasRoom || size < record.size) return false;
-  if (!large_is_possible(size, 1) || front + round_up(size, page) + page > extent_block_size(start)) return false;
+  if (!large_is_possible(size, 1) || page + round_up(size, page) + page > extent_block_size(start)) return false;
   const size_t before = round_up(record.size, page), now = round_up(size, page);
   if (now > before) {
     if (!os_protect(block + before, now - before, true)) return false;
     canary_set(block + size, block + now);
   }
   record.size = size;
-  if (!extent_change_note(start, note, note_pack(front, record, kHasRoom))) return false;
+  if (!extent_change_note(start, note, note_pack(record, kHasRoom))) return false;
   usage_kept.large_around.sub_relaxed(int64_t(now - before));
   return true;
 }
@@ -167,12 +162,12 @@ bool large_block_grow(void* p, size_t size) {
 void large_block_shrink(void* p, size_t size) {
   char *start = start_of(p), *block = static_cast<char*>(p);
   const uint64_t note = extent_note(start);
-  const size_t front = note_front(note), page = os_page_size();
+  const size_t page = os_page_size();
   Record record = note_unpack(note, size_t(block - start));
   const size_t before = round_up(record.size, page), now = round_up(size, page);
   canary_spread(block + size, block + now);
   record.size = size;
-  if (!extent_change_note(start, note, note_pack(front, record, note_grown(note)))) return;
+  if (!extent_change_note(start, note, note_pack(record, note_grown(note)))) return;
   // What may be refused where there is no memory.
   if (before > now) os_protect(block + now, before - now, false);
   usage_kept.large_around.add_relaxed(int64_t(before - now));
@@ -188,7 +183,7 @@ LargeBlock large_block_find(const void* p) {
 void* large_block_in(void* start, size_t* size) {
   const uint64_t note = extent_note(start);
   if (note == 0) return nullptr;
-  const size_t front = note_front(note);
+  const size_t front = os_page_size();
   const Record record = note_unpack(note, front);
   *size = record.size;
   return record.state == RecordState::live ? static_cast<char*>(start) + front : nullptr;
@@ -203,11 +198,10 @@ void* large_block_around(const void* p, size_t* size) {
 bool large_block_take(void* p) {
   char* start = start_of(p);
   const uint64_t note = extent_note(start);
-  const size_t front = note_front(note);
   Record record = note_unpack(note, size_t(static_cast<char*>(p) - start));
   if (record.state != RecordState::live) return false;
   record.state = RecordState::free;
-  return extent_change_note(start, note, note_pack(front, record, 0));
+  return extent_change_note(start, note, note_pack(record, 0));
 }
 
 bool large_block_is_whole(const void* p, const Record& record) {

@@ -47,9 +47,9 @@ void* claimed_for_target(void* block, size_t size) {
 
 }  // namespace
 
-ExtentClaim large_claim(size_t size, size_t alignment, bool cleared) {
+ExtentClaim large_claim(size_t size, size_t alignment, bool cleared, size_t offset) {
   if (!large_is_possible(size, alignment) || !program_allows(size)) return {nullptr, false};
-  ExtentClaim claim = extent_claim(size != 0 ? size : 1, alignment, cleared);
+  ExtentClaim claim = extent_claim(size != 0 ? size : 1, alignment, cleared, offset);
   claim.block = claimed_for_target(claim.block, size);
   return claim;
 }

@@ -21,7 +21,7 @@ inline bool large_is_possible(size_t size, size_t alignment) {
 // the block is known to be zero.
 void* large_alloc(size_t size, size_t alignment, bool* zeroed);
 // The same as an extent, of which nobody has made a block yet (the hardened library).
-ExtentClaim large_claim(size_t size, size_t alignment, bool cleared);
+ExtentClaim large_claim(size_t size, size_t alignment, bool cleared, size_t offset = 0);
 // A block for one of `old_size` bytes that is to be copied, because it grows and may grow again. nullptr also when it
 // is too small for a large block.
 void* large_alloc_growing(size_t size, size_t old_size);

@@ -29,7 +29,7 @@ PA_COLD void mark_make() {
 }  // namespace
 
 void os_copy_expect() {
-  if (PA_UNLIKELY(mark.load_relaxed() == nullptr)) mark_make();
+  if (PA_UNLIKELY(mark.load_relaxed() == nullptr) && os_has_threads()) mark_make();
 }
 
 bool os_is_unknown_copy() {

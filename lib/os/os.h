@@ -98,7 +98,7 @@ unsigned os_thread_number_known();
 int os_process_id();
 // Of the process that has started this one.
 int os_parent_id();
-// Called before a thread holds a lock while there are others: from then on a copy of the process is told, by whatever
+// Called before a thread holds a lock. While there are others, from then on a copy of the process is told, by whatever
 // system call it comes about. A copy of a process with one thread finds all whole.
 void os_copy_expect();
 // Whether this process is such a copy: of its threads it has only one.

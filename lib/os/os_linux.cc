@@ -359,7 +359,6 @@ void os_wait(const void* word, uint32_t value, unsigned at_most_ms) {
   // Under a filter that refuses futex the caller spins; let others run meanwhile.
   if (failed(result)) system_call(SYS_sched_yield);
 }
-
 void os_wake_one(const void* word) { system_call(SYS_futex, as_long(word), FUTEX_WAKE_PRIVATE, 1); }
 
 static constinit Atomic<int> first_process{0};
@@ -370,9 +369,8 @@ const char* os_program_name() { return program_name; }
 
 void os_note_start(const char* path) {
   const char* name = path != nullptr ? path : "";
-  for (const char* c = name; *c != 0; c++) {
+  for (const char* c = name; *c != 0; c++)
     if (c[0] == '/' && c[1] != 0) name = c + 1;
-  }
   for (size_t i = 0; i + 1 < sizeof program_name && name[i] != 0; i++) program_name[i] = name[i];
   first_process.store_relaxed(os_process_id());
   stderr_is_ours.store_relaxed(!failed(system_call(SYS_fcntl, STDERR_FILENO, F_GETFD)));
@@ -416,9 +414,8 @@ static SignalMask block_signals(bool is_needed) {
 }
 
 SignalMask os_signals_block() {
-  const bool has_threads = os_has_threads();
-  if (has_threads) os_copy_expect();
-  return block_signals(has_threads);
+  os_copy_expect();
+  return block_signals(os_has_threads());
 }
 SignalMask os_signals_block_always() { return block_signals(true); }
 

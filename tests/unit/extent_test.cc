@@ -120,10 +120,15 @@ TEST_F(ExtentTest, BlocksAreClaimedResizedMovedAndReleasedLikeInTheModel) {
       if (model.size() < 40 ? what < 6 : what < 2) {
         size_t size = random_size(random);
         size_t alignment = random.below(3) == 0 ? size_t{16} << random.below(20) : 16;
-        ExtentClaim claim = random.below(5) == 0 ? ExtentClaim{extent_claim_growing(size, size / 2), false}
-                                                 : extent_claim(size, alignment, random.below(2) == 0);
+        size_t offset = random.below(2) == 0 ? os_page_size() * random.below(3) : 0;
+        ExtentClaim claim{};
+        if (random.below(5) == 0) {
+          claim.block = extent_claim_growing(size, size / 2);
+        } else {
+          claim = extent_claim(size, alignment, random.below(2) == 0, offset);
+          ASSERT_EQ((address_of(claim.block) + offset) % alignment, 0u);
+        }
         if (claim.zeroed) {
-          ASSERT_EQ(address_of(claim.block) % alignment, 0u);
           ASSERT_TRUE(test::bytes_all(claim.block, size, 0)) << "said to be zero";
         }
         ASSERT_GE(extent_block_size(claim.block), size);
