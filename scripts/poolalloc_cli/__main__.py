@@ -77,9 +77,20 @@ def show_help(whole, commands, topic):
     return 0
 
 
+def options_behind_process(whole, arguments, said):
+    """`map PROCESS OPTIONS` read as `map OPTIONS PROCESS`: what follows a program is the program's, but a process has no words."""
+    front = arguments[:len(arguments) - len(said.words) - 1]
+    again = whole.parse_args([*front, *said.words, "--", said.target])
+    if again.target != said.target or again.words:
+        raise Failed(f"map: unrecognized arguments: {' '.join(said.words)}")
+    return again
+
+
 def run_command(arguments):
     whole, commands = parser()
     said = whole.parse_args(arguments)
+    if said.command == "map" and said.words and not said.exit:
+        said = options_behind_process(whole, arguments, said)
     if said.version:
         print(f"poolalloc {places.version()}")
         return 0

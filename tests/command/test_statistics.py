@@ -389,8 +389,10 @@ def test_map_draws_what_there_is(rested, tmp_path):
     titles = [title.text for title in root.iter("{http://www.w3.org/2000/svg}title")]
     assert any("blocks of " in title for title in titles) and "a block of 2.9 MiB" in titles
     picture = tmp_path / "heap.png"
-    assert poolalloc("map", "--picture", picture, rested.pid).returncode == 0
+    assert poolalloc("map", rested.pid, "--picture", picture).returncode == 0
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    result = poolalloc("map", rested.pid, "heap.png")
+    assert (result.returncode, result.stdout) == (125, "") and result.stderr == "poolalloc: map: unrecognized arguments: heap.png\n"
 
 
 def test_map_is_coloured_in_a_terminal(tmp_path, ordinary):
