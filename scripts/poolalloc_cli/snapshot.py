@@ -65,8 +65,8 @@ class ExtentSeen:
 
 
 def heap_title(kind, thread, name):
-    """`thread`: a number, or 0."""
-    return " ".join(filter(None, [kind, str(thread or ""), name]))
+    """`thread`: a number, or 0. The profile's heap is named as its kind is."""
+    return " ".join(filter(None, [kind, str(thread or ""), name if name != kind else ""]))
 
 
 def bits(word):
