@@ -502,7 +502,7 @@ int main(void) {
 """
 
 
-@pytest.mark.parametrize("purge, kept", [("on", 24), ("eager", 8)])
+@pytest.mark.parametrize("purge, kept", [("on", 80), ("eager", 8)])
 @pytest.mark.parametrize("scale", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_free_memory_stays_out_of_core_files(tmp_path, scale, purge, kept):
     # COMPAT 73: of 400 MiB, or of 4 GiB
@@ -515,7 +515,7 @@ def test_free_memory_stays_out_of_core_files(tmp_path, scale, purge, kept):
     options = f"POOLALLOC_PURGE={purge} LD_PRELOAD={library}"
     subprocess.run(["sh", "-c", f"ulimit -c unlimited && exec env {options} ./ends"], cwd=tmp_path)
     (core,) = tmp_path.glob("core*")
-    # In use are 100 MiB and the program's table. Of what was freed as much may be there as is kept for reuse, and besides
-    # what the libraries and the process itself need.
+    # In use are 100 MiB and the program's table. Of what was freed as much may be there as is kept for reuse: 16 MiB, and
+    # half of what is in use because the program was fast; besides what the libraries and the process itself need.
     in_use = 100 + (300000 * scale * 8 >> 20)
     assert in_use << 20 <= core.stat().st_blocks * 512 <= (in_use + kept) << 20
