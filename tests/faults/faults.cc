@@ -32,7 +32,8 @@ Footprint footprint_now() {
   long size = 0, resident = 0, shared = 0;
   expect(file != nullptr && fscanf(file, "%ld %ld %ld", &size, &resident, &shared) == 3, "no /proc");
   fclose(file);
-  long page = long(os_page_size() / kKiB), mapped = long(accounts.mapped.load_relaxed() / int64_t(kKiB));
+  // The kernel's own pages, whatever size of them is played.
+  long page = sysconf(_SC_PAGESIZE) / long(kKiB), mapped = long(accounts.mapped.load_relaxed() / int64_t(kKiB));
   return {size * page - mapped, mapped, (resident - shared) * page};
 }
 
