@@ -140,6 +140,18 @@ void* large_block_alloc_growing(const void* p, size_t size) {
   return block_make(size, kBlockAlignment, Maker::malloc, grown < kHasRoom ? grown : kHasRoom);
 }
 
+void large_block_copy(void* to, const void* from, size_t size) {
+  constexpr size_t kLook = 64;  // most pages that are not zero show it there
+  const size_t page = os_page_size();
+  const char* source = static_cast<const char*>(from);
+  char* target = static_cast<char*>(to);
+  for (; size >= page; source += page, target += page, size -= page) {
+    if (!zeros_are_whole(source, source + kLook) || !zeros_are_whole(source, source + page))
+      memcpy(target, source, page);
+  }
+  memcpy(target, source, size);
+}
+
 bool large_block_grow(void* p, size_t size) {
   char *start = start_of(p), *block = static_cast<char*>(p);
   if (start == nullptr) return false;

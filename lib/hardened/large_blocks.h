@@ -15,6 +15,9 @@ namespace poolalloc {
 void* large_block_alloc(size_t size, size_t alignment, Maker maker);
 // The same for realloc, which makes the block at p larger and is going to copy it; nullptr also if p is no large block.
 void* large_block_alloc_growing(const void* p, size_t size);
+// Copies from a block to a large one that was handed out just now. What is zero is not written: it is zero there, and
+// pages that nobody has touched stay without memory.
+void large_block_copy(void* to, const void* from, size_t size);
 // Makes the block larger where it is; false: it has no room, or is not in use.
 bool large_block_grow(void* p, size_t size);
 
