@@ -228,8 +228,10 @@ void large_block_free(void* p, const Record& record) {
   usage_kept.large_around.sub_relaxed(around(start, record));
   const size_t size = extent_block_size(start);
   if (record.size >= kHugePageSize) density.judge(p, record.size, BlockUse::is_callers);
-  // Without the kernel's help it is as in the ordinary library, and clean.
-  if (!os_hide(start, size)) memset(p, 0, round_up(record.size, os_page_size()));
+  // Without the kernel's help it is as in the ordinary library, and clean. With too many mappings it can still be
+  // purged.
+  const size_t whole = round_up(record.size, os_page_size());
+  if (!os_hide(start, size) && !os_purge(p, whole)) memset(p, 0, whole);
   keep(start, size);
   kept_shrink(kept_most());
 }

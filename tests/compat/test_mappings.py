@@ -76,9 +76,11 @@ def test_calls_that_are_refused_lose_nothing(refused, manner, error, kept):
     assert mapped <= 256 and resident <= kept, (mapped, resident)
 
 
-def test_what_could_not_be_unmapped_goes_later(refused):
+@pytest.mark.parametrize("library", ["ordinary", "secure"])
+def test_what_could_not_be_unmapped_goes_later(refused, lib, library):
     # COMPAT 80: 400 MiB are freed when there are no mappings left, and the rest when there are
-    normal, refused_once = refused("no-maps", env=STRICT), refused("maps", env=STRICT)
+    how = {"preload": False, "before": [lib if library == "ordinary" else SECURE], "env": STRICT}
+    normal, refused_once = refused("no-maps", **how), refused("maps", **how)
     assert refused_once[0] <= normal[0] + 256 and refused_once[1] <= normal[1] + 16, (refused_once, normal)
 
 

@@ -62,7 +62,9 @@ static void mappings_used_up(void) {
   long used;
   for (int i = 0; i < 40; i++) fill_some(blocks[i] = malloc(20 * MIB), 20 * MIB, (unsigned)i);
   char* area = strcmp(mode, "maps") == 0 ? use_up_mappings(&used, 200000) : NULL;
+  const long resident = rss_kib();
   for (int i = 0; i < 40; i += 2) free(blocks[i]);
+  LAW(rss_kib() <= resident + 2048, "frees have made %ld KiB resident", rss_kib() - resident);
   malloc_trim(0);
   if (area) munmap(area, (size_t)200000 * 8192);
   for (int i = 1; i < 40; i += 2) {
