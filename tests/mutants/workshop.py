@@ -156,7 +156,7 @@ class Workshop:
         if folder == "death":
             return shared | self.death_programs() | {"tests/stress"}
         if folder == "compat":
-            return shared | {"libpoolalloc.a"}
+            return shared | {"libpoolalloc-secure.so", "libpoolalloc.a"}
         if folder == "unit":
             return shared | {"libpoolalloc-secure.so", "tests/api_c11", "tests/api_cxx17", "tests/api_resources_17",
                              "tests/api_resources_20"}
