@@ -122,9 +122,9 @@ void heap_shed_excess(Heap& heap) {
   uint64_t window = accounts.retention.window_start.load_relaxed();
   bool is_new_window = window != heap.walked_window;
   if (PA_LIKELY(++heap.paths_since_walk < heap.walk_patience && !is_new_window)) return;
-  if (is_new_window && spares_are_idle(heap)) {
+  if (is_new_window) {
     LockGuard guard(heap.gate->lock);
-    spares_release(heap);
+    if (spares_are_idle(heap)) spares_release(heap);
   }
   heap.walked_window = window;
   heap.paths_since_walk = 0;
