@@ -20,7 +20,7 @@ SPECS = "/usr/lib/x86_64-linux-musl/musl-gcc.specs"
 WRAPPER = "#!/bin/sh\nexec {compiler} -Wl,--as-needed -Wl,--eh-frame-hdr \"$@\" -specs={specs} -isystem {headers}\n"
 PROGRAMS = {
     "alignment_laws": [], "all_sizes": ["small"], "bare": [], "churn": [], "ended_pools": [],
-    "fork_beside_libc": ["20"], "fork_deep": ["6"], "fork_in_handler": ["200", "4", "malloc"],
+    "fork_beside_libc": ["20"], "fork_deep": ["6", "alive"], "fork_in_handler": ["200", "4", "malloc"],
     "interrupted": ["cancel"], "many_keys": ["32", "1"], "many_threads": ["1"], "only_free": ["1000"], "own_malloc": [],
     "own_realloc": [], "owner_ends": ["20"], "realloc_matrix": ["classes"], "stop_the_world": ["200"], "tls_blocks": [],
     "unshare": [], "usable_size": [],
