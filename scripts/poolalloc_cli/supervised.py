@@ -164,6 +164,8 @@ class Ended:
 def follow(program, arguments, environment):
     """Runs a program, a path and its argument vector, and hands signals on to it; OSError: it cannot be started."""
     ignored = {number: signal.signal(number, signal.SIG_IGN) for number in OF_TERMINAL}
+    # Those that come before there is somebody to hand them on wait.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
 
     def prepare():
         # As this process found them.
@@ -171,10 +173,14 @@ def follow(program, arguments, environment):
             signal.signal(number, signal.SIG_IGN if before == signal.SIG_IGN else signal.SIG_DFL)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     started = time.monotonic()
-    child = subprocess.Popen(arguments, executable=program, env=environment, preexec_fn=prepare, close_fds=False)
-    for number in FORWARDED:
-        signal.signal(number, lambda number, frame: child.send_signal(number))
+    try:
+        child = subprocess.Popen(arguments, executable=program, env=environment, preexec_fn=prepare, close_fds=False)
+        for number in FORWARDED:
+            signal.signal(number, lambda number, frame: child.send_signal(number))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     while True:
         try:
             _, status, usage = os.wait4(child.pid, 0)
