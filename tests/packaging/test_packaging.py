@@ -84,7 +84,7 @@ def test_cmake_finds_it(prefix, sources):
     assert "libpoolalloc.so.0" in needed(build / "string")
     assert "There is no dynamic section" in needed(build / "static")
     run("cmake", "--find-package", "-DNAME=poolalloc", "-DCOMPILER_ID=GNU", "-DLANGUAGE=C", "-DMODE=EXIST",
-        f"-DCMAKE_PREFIX_PATH={prefix}")
+        f"-DCMAKE_PREFIX_PATH={prefix}", cwd=build)
     (sources / "CMakeLists.txt").write_text(CMAKE.replace("poolalloc 0.1", "poolalloc 1.0"))
     run("cmake", "-S", sources, "-B", sources / "other", f"-DCMAKE_PREFIX_PATH={prefix}", status=1)
 
