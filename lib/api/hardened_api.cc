@@ -41,8 +41,11 @@ void* realloc_hardened(void* p, size_t size) {
     return is_enough ? p : nullptr;
   }
   const size_t copied = old_size < size ? old_size : size;
-  const bool is_large = copied > kPoolBlockMax && large_block_find(moved).is_there;
-  is_large ? large_block_copy(moved, p, copied) : static_cast<void>(memcpy(moved, p, copied));
+  if (copied > kPoolBlockMax && large_block_find(moved).is_there) {
+    large_block_copy(moved, p, copied);
+  } else {
+    memcpy(moved, p, copied);
+  }
   hardened_free(p, Caller::realloc, kUnsaid);
   return moved;
 }

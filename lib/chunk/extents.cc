@@ -209,9 +209,10 @@ Extent* block_claim(size_t size, size_t alignment, size_t offset) {
     if (block != nullptr) return block;
   }
   if (from == nullptr) from = find_fit(extent_space.clean, size, alignment, offset);
-  if (from == nullptr && offset == 0) from = space_add(size, alignment);
-  if (from == nullptr && offset != 0)
-    from = space_add(round_up(size + alignment + kExtentUnit, os_page_size()), os_page_size());
+  if (from == nullptr) {
+    from = offset == 0 ? space_add(size, alignment)
+                       : space_add(round_up(size + alignment + kExtentUnit, os_page_size()), os_page_size());
+  }
   uintptr_t place = from != nullptr ? place_in(from, size, alignment, offset) : 0;
   return place != 0 ? carve(from, place, size) : nullptr;
 }

@@ -1,5 +1,5 @@
-// Large blocks of the hardened library: an extent each (chunk/extent.h), with an inaccessible page in front, or as many
-// as its alignment asks for, and one behind.
+// Large blocks of the hardened library: an extent each (chunk/extent.h), with an inaccessible page in front and one
+// behind.
 //
 // Always holds: the extent's note says what a record says, and where the block begins. What is between the size asked
 // for and the next page is filled with a canary. A freed block has no memory, and keeps its addresses until many others

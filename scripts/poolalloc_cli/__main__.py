@@ -78,7 +78,7 @@ def show_help(whole, commands, topic):
 
 
 def options_behind_process(whole, arguments, said):
-    """`map PROCESS OPTIONS` read as `map OPTIONS PROCESS`: what follows a program is the program's, but a process has no words."""
+    """`map PROCESS OPTIONS` read as `map OPTIONS PROCESS`: what follows a program is its own, but a process has no words."""
     front = arguments[:len(arguments) - len(said.words) - 1]
     again = whole.parse_args([*front, *said.words, "--", said.target])
     if again.target != said.target or again.words:
