@@ -502,7 +502,7 @@ int main(void) {
 """
 
 
-@pytest.mark.parametrize("purge, kept", [("on", 80), ("eager", 8)])
+@pytest.mark.parametrize("purge, kept", [("on", 76), ("eager", 8)])
 @pytest.mark.parametrize("scale", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_free_memory_stays_out_of_core_files(tmp_path, scale, purge, kept):
     # COMPAT 73: of 400 MiB, or of 4 GiB

@@ -98,6 +98,18 @@ def static_lib(workdir):
 
 
 @pytest.fixture(scope="session")
+def secure_lib():
+    """The hardened library."""
+    return pathlib.Path(os.environ.get("POOLALLOC_SECURE_LIB") or LIB.with_name("libpoolalloc-secure.so"))
+
+
+@pytest.fixture(params=["ordinary", "secure"])
+def either(request, lib, secure_lib):
+    """What `run` is told to run a program under the ordinary library, and once more under the hardened one."""
+    return {"preload": False, "before": [lib if request.param == "ordinary" else secure_lib]}
+
+
+@pytest.fixture(scope="session")
 def linked(lib):
     """Flags that link a program with -lpoolalloc and let it find the library at run time."""
     return [f"-L{lib.parent}", "-lpoolalloc", f"-Wl,-rpath,{lib.parent}"]

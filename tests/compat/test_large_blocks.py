@@ -9,8 +9,6 @@ import resource
 
 import pytest
 
-from test_mappings import SECURE
-
 KIB, MIB = 1 << 10, 1 << 20
 KEPT = 16 * 1024  # of free memory, KiB: the floor of the retention policy
 SLACK = 1024      # of any process, KiB: the library's own records
@@ -154,12 +152,10 @@ def test_other_programs(seen, arguments):
     assert ours.resident <= glibc.resident * 1.15 + KEPT, (ours, glibc)
 
 
-@pytest.mark.parametrize("library", ["ordinary", "secure"])
 @pytest.mark.parametrize("seed, most", [(1, 4), (2, 30), (3, 300), (4, 1000)])
-def test_a_sparse_block_stays_sparse_when_it_changes_its_size(run, lib, build, library, seed, most):
+def test_a_sparse_block_stays_sparse_when_it_changes_its_size(run, build, either, seed, most):
     # COMPAT 82, 86
-    before = [lib if library == "ordinary" else SECURE]
-    result = run([build("sparse_realloc.c"), seed, most, 50], preload=False, before=before, timeout=100)
+    result = run([build("sparse_realloc.c"), seed, most, 50], **either, timeout=100)
     assert int(result.ok().out) <= KEPT + SLACK, result
 
 

@@ -7,8 +7,6 @@ import signal
 
 import pytest
 
-from test_mappings import SECURE
-
 MIB = 1 << 20
 STRICT = {"POOLALLOC_FOREIGN": "abort"}
 NOBODY = 65534
@@ -29,12 +27,10 @@ def test_small_address_space(run, command, limit):
         assert result.rc == 0, result
 
 
-@pytest.mark.parametrize("library", ["ordinary", "secure"])
 @pytest.mark.parametrize("alignment, size", [(8 << 20, 69275), (1 << 20, 5000), (64 << 20, 300000), (128 << 10, 40000)])
-def test_what_alignment_leaves_free_counts_for_no_limit(run, lib, build, library, alignment, size):
+def test_what_alignment_leaves_free_counts_for_no_limit(run, build, either, alignment, size):
     # 100 blocks, of a MiB at the most each, have room in 120 MiB
-    before = [lib if library == "ordinary" else SECURE]
-    run([build("aligned_limit.c"), 100, alignment, size], preload=False, before=before, env={"POOLALLOC_LIMIT": ":120M"}).ok()
+    run([build("aligned_limit.c"), 100, alignment, size], **either, env={"POOLALLOC_LIMIT": ":120M"}).ok()
 
 
 def test_exhaustion_and_recovery(laws):

@@ -3,9 +3,6 @@
 What always holds: vm.max_map_count is the system's; where it is too small or too large for a case, that is skipped. Whoever
 allocates beside a program that needs many mappings itself finds room for its own in what is left.
 """
-import os
-import pathlib
-
 import pytest
 
 STRICT = {"POOLALLOC_FOREIGN": "abort"}
@@ -51,8 +48,6 @@ def test_blocks_when_there_are_no_mappings_left(mappings, size, warm):
     assert ours[2] <= glibc[2] + 16 * 1024, (ours, glibc)
 
 
-SECURE = (os.environ.get("POOLALLOC_SECURE_LIB") or
-          pathlib.Path(os.environ["POOLALLOC_LIB"]).with_name("libpoolalloc-secure.so"))
 ENOMEM, EPERM = 12, 1
 
 
@@ -76,17 +71,15 @@ def test_calls_that_are_refused_lose_nothing(refused, manner, error, kept):
     assert mapped <= 256 and resident <= kept, (mapped, resident)
 
 
-@pytest.mark.parametrize("library", ["ordinary", "secure"])
-def test_what_could_not_be_unmapped_goes_later(refused, lib, library):
+def test_what_could_not_be_unmapped_goes_later(refused, either):
     # COMPAT 80: 400 MiB are freed when there are no mappings left, and the rest when there are
-    how = {"preload": False, "before": [lib if library == "ordinary" else SECURE], "env": STRICT}
-    normal, refused_once = refused("no-maps", **how), refused("maps", **how)
+    normal, refused_once = refused("no-maps", **either, env=STRICT), refused("maps", **either, env=STRICT)
     assert refused_once[0] <= normal[0] + 256 and refused_once[1] <= normal[1] + 16, (refused_once, normal)
 
 
 @pytest.mark.parametrize("manner", ["mprotect", "all"])
 @pytest.mark.parametrize("guard", ["0", "1"])
-def test_a_library_that_protects_pages_lives_without(refused, manner, guard):
+def test_a_library_that_protects_pages_lives_without(refused, secure_lib, manner, guard):
     # COMPAT 80: inaccessible pages around blocks, of the hardened library and of the guard
-    library = {"preload": False, "env": {"LD_PRELOAD": str(SECURE)}} if guard == "0" else {"env": {"POOLALLOC_GUARD": "1"}}
+    library = {"preload": False, "env": {"LD_PRELOAD": str(secure_lib)}} if guard == "0" else {"env": {"POOLALLOC_GUARD": "1"}}
     assert refused(manner, ENOMEM, **library)[1] <= 128
